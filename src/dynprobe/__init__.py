@@ -1,0 +1,109 @@
+"""dynprobe: see what a recurrent or linear-attention model computes.
+
+>>> import torch, dynprobe
+>>> model = torch.nn.GRU(4, 8, batch_first=True)
+>>> with dynprobe.attach(model) as probe:
+...     _ = model(torch.randn(3, 5, 4))
+>>> probe.recording()
+Recording('gru': 3 sequences, 15 states of [h: 8], with inputs)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dynprobe import dimension, errors, nn, tasks, testing
+    from dynprobe.analysis import analyze
+    from dynprobe.analyzers.base import Analyzer, Context, StreamingAnalyzer
+    from dynprobe.analyzers.registry import register_analyzer
+    from dynprobe.dynamics.fixed_points import FixedPoints, Status, find_fixed_points
+    from dynprobe.dynamics.linearization import Linearization, linearize
+    from dynprobe.errors import DynprobeError
+    from dynprobe.probe import Probe, attach
+    from dynprobe.readout import Readout
+    from dynprobe.recording import Recording
+    from dynprobe.recurrences import (
+        Layout,
+        Observer,
+        Recurrence,
+        as_recurrence,
+        register_recurrence,
+    )
+    from dynprobe.report import Report
+    from dynprobe.storage import load
+
+__version__ = "0.1.0.dev0"
+
+# Public name -> where it lives. Imported on first use: `import dynprobe` costs torch and no more.
+_LAZY = {
+    "Analyzer": "dynprobe.analyzers.base",
+    "Context": "dynprobe.analyzers.base",
+    "DynprobeError": "dynprobe.errors",
+    "FixedPoints": "dynprobe.dynamics.fixed_points",
+    "Layout": "dynprobe.recurrences",
+    "Linearization": "dynprobe.dynamics.linearization",
+    "Observer": "dynprobe.recurrences",
+    "Probe": "dynprobe.probe",
+    "Readout": "dynprobe.readout",
+    "Recording": "dynprobe.recording",
+    "Recurrence": "dynprobe.recurrences",
+    "Report": "dynprobe.report",
+    "Status": "dynprobe.dynamics.fixed_points",
+    "StreamingAnalyzer": "dynprobe.analyzers.base",
+    "analyze": "dynprobe.analysis",
+    "as_recurrence": "dynprobe.recurrences",
+    "attach": "dynprobe.probe",
+    "find_fixed_points": "dynprobe.dynamics.fixed_points",
+    "linearize": "dynprobe.dynamics.linearization",
+    "load": "dynprobe.storage",
+    "register_analyzer": "dynprobe.analyzers.registry",
+    "register_recurrence": "dynprobe.recurrences",
+}
+_NAMESPACES = ("dimension", "errors", "nn", "tasks", "testing")
+
+__all__ = [
+    "Analyzer",
+    "Context",
+    "DynprobeError",
+    "FixedPoints",
+    "Layout",
+    "Linearization",
+    "Observer",
+    "Probe",
+    "Readout",
+    "Recording",
+    "Recurrence",
+    "Report",
+    "Status",
+    "StreamingAnalyzer",
+    "__version__",
+    "analyze",
+    "as_recurrence",
+    "attach",
+    "dimension",
+    "errors",
+    "find_fixed_points",
+    "linearize",
+    "load",
+    "nn",
+    "register_analyzer",
+    "register_recurrence",
+    "tasks",
+    "testing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMESPACES:
+        return importlib.import_module(f"dynprobe.{name}")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'dynprobe' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,191 @@
+"""Running analyzers: which, on what, in which order, and what happens when one fails."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dynprobe.analyzers.base import Analyzer, Context
+from dynprobe.analyzers.registry import BUILT_IN, check_contract, find_analyzer
+from dynprobe.errors import NothingRecordedError, PluginError, UnknownNameError
+from dynprobe.readout import Readout
+from dynprobe.recording import Recording
+from dynprobe.recurrences.base import Recurrence
+from dynprobe.report import Failure, Report
+from dynprobe.report.view import view_of
+
+AnalyzerChoice = str | Analyzer | type[Analyzer]
+#: Called as progress(analyzer, layer, done, total) while an analyzer works.
+Progress = Callable[[str, str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One layer to analyse: its states, its map if known, its readout or why there is none."""
+
+    recording: Recording
+    recurrence: Recurrence | None
+    readout: Readout | str
+
+
+def analyze(
+    recording: Recording,
+    analyzers: Sequence[AnalyzerChoice] | str | None = None,
+    *,
+    recurrence: Recurrence | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Report:
+    """Analyse one recording without its model, or with a recurrence given.
+
+    Parameters
+    ----------
+    recording : Recording
+        Loaded, or made by :meth:`Recording.from_arrays`.
+    analyzers : optional
+        As in :meth:`Probe.analyze`; analyzers that need what is not there are skipped.
+    recurrence : Recurrence, optional
+        The map, from :func:`dynprobe.as_recurrence` or ``probe.recurrence()``.
+    seed : int
+        Seed of everything random.
+    progress : callable, optional
+        ``progress(analyzer, layer, done, total)``.
+    """
+    readout = recording.readout or "the recording has none"
+    return analyze_subjects(
+        [Subject(recording, recurrence, readout)], analyzers, seed=seed, progress=progress
+    )
+
+
+def analyze_subjects(
+    subjects: Sequence[Subject],
+    analyzers: Sequence[AnalyzerChoice] | str | None = None,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Report:
+    """Run every analyzer on every subject; one that fails is reported beside the others."""
+    chosen = _choose(analyzers)
+    for subject in subjects:
+        if len(subject.recording) == 0 or int(subject.recording.lengths.sum()) == 0:
+            raise NothingRecordedError(
+                f"The recording of {subject.recording.layer!r} holds no valid step."
+            )
+        subject.recording.check_finite()
+    report = Report(seed=seed)
+    for subject in subjects:
+        run = _Run(subject, chosen, seed, progress, report)
+        report.views[subject.recording.layer] = view_of(
+            subject.recording, subject.readout, seed=seed
+        )
+        for name in chosen:
+            if report.interrupted:
+                report.skipped[name, subject.recording.layer] = "interrupted before it ran"
+            else:
+                run.attempt(name)
+    return report
+
+
+def _choose(analyzers: Sequence[AnalyzerChoice] | str | None) -> dict[str, Analyzer | Exception]:
+    """Instances by name. A broken plugin is kept as its error; an unknown name raises."""
+    if analyzers is None:
+        analyzers = list(BUILT_IN)
+    elif isinstance(analyzers, str):
+        analyzers = [analyzers]
+    chosen: dict[str, Analyzer | Exception] = {}
+    for item in analyzers:
+        if isinstance(item, str):
+            chosen[item] = _instance(item)
+            continue
+        cls = item if isinstance(item, type) else type(item)
+        name = getattr(cls, "name", "") or cls.__name__.lower()
+        check_contract(name, cls)
+        chosen[name] = item() if isinstance(item, type) else item
+    return chosen
+
+
+def _instance(name: str) -> Analyzer | Exception:
+    try:
+        return find_analyzer(name)()
+    except UnknownNameError:
+        raise
+    except Exception as error:
+        return error
+
+
+class _Run:
+    """Results of one subject, each analyzer computed once, also when another asks for it."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        chosen: dict[str, Analyzer | Exception],
+        seed: int,
+        progress: Progress | None,
+        report: Report,
+    ) -> None:
+        self.subject = subject
+        self.chosen = dict(chosen)
+        self.seed = seed
+        self.progress = progress
+        self.report = report
+        self.layer = subject.recording.layer
+        self.running: list[str] = []
+        self.done: dict[str, Any] = {}
+
+    def attempt(self, name: str) -> None:
+        """Run one analyzer and note the outcome."""
+        key = (name, self.layer)
+        try:
+            self.report.results[key] = self.result(name)
+        except _SkippedError as skip:
+            self.report.skipped[key] = str(skip)
+        except KeyboardInterrupt:
+            self.report.interrupted = True
+            self.report.skipped[key] = "interrupted"
+        except Exception as error:
+            self.report.failures[key] = Failure(error, "".join(traceback.format_exception(error)))
+
+    def result(self, name: str) -> Any:
+        """The result of an analyzer, which need not be among the chosen ones."""
+        if name in self.done:
+            return self.done[name]
+        if name in self.running:
+            chain = " -> ".join([*self.running, name])
+            raise PluginError(f"Analyzers ask for each other's results in a circle: {chain}.")
+        if name not in self.chosen:
+            self.chosen[name] = _instance(name)
+        analyzer = self.chosen[name]
+        if isinstance(analyzer, Exception):
+            raise analyzer
+        ctx = self._context(name)
+        missing = [ctx.missing(r) for r in sorted(analyzer.requires) if not ctx.has(r)]
+        if missing:
+            raise _SkippedError("; ".join(missing))
+        self.running.append(name)
+        try:
+            self.done[name] = analyzer.analyze(ctx)
+        finally:
+            self.running.pop()
+        return self.done[name]
+
+    def _context(self, name: str) -> Context:
+        def progress(done: int, total: int) -> None:
+            if self.progress is not None:
+                self.progress(name, self.layer, done, total)
+
+        return Context(
+            recording=self.subject.recording,
+            layer=self.layer,
+            seed=self.seed,
+            progress=progress,
+            _recurrence=self.subject.recurrence,
+            _readout=self.subject.readout,
+            _result=self.result,
+        )
+
+
+class _SkippedError(Exception):
+    """An analyzer's requirements are not met."""

@@ -1,0 +1,1 @@
+"""Analyzers: recordings and recurrences in, results out."""

@@ -1,0 +1,97 @@
+"""Where the recurrence stands still, and where it nearly does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dynprobe.analyzers.base import Analyzer, Context
+from dynprobe.analyzers.results import Result
+from dynprobe.dimension.spectrum import participation_ratio
+from dynprobe.dynamics.fixed_points import FixedPoints, Status, find_fixed_points
+from dynprobe.dynamics.linearization import linearize
+from dynprobe.geometry.moments import Moments
+
+
+@dataclass(frozen=True)
+class FixedPointsResult(Result):
+    """Fixed and slow points under a held input.
+
+    Attributes
+    ----------
+    points : FixedPoints
+        Every point with its certificate; the first rows belong to the seeds.
+    unique : FixedPoints
+        Distinct certified fixed points.
+    n_unstable : Tensor
+        (unique points,), eigenvalues outside the unit circle: 0 is an attractor, more a saddle.
+    n_fixed, n_slow, n_unconverged : int
+        Seeds by status.
+    slow_participation_ratio : float
+        Participation ratio of the fixed and slow points of the seeds: the dimension of the
+        manifold they lie on. NaN with fewer than 3.
+    held : str
+        What input was held.
+    """
+
+    points: FixedPoints
+    unique: FixedPoints
+    n_unstable: Tensor
+    n_fixed: int
+    n_slow: int
+    n_unconverged: int
+    slow_participation_ratio: float
+    held: str
+
+
+class FixedPointSearch(Analyzer):
+    """Search from visited states, with the input held at zero.
+
+    Parameters
+    ----------
+    n_seeds : int
+        How many visited states to start from.
+    noise : float
+        Gaussian noise on the seeds, in units of the root mean square of a state's entries.
+    """
+
+    name = "fixed_points"
+    requires = frozenset({"states", "recurrence"})
+
+    def __init__(self, n_seeds: int = 256, noise: float = 0.05) -> None:
+        self.n_seeds = n_seeds
+        self.noise = noise
+
+    def analyze(self, ctx: Context) -> FixedPointsResult:
+        states = ctx.recording.flat()
+        typical = float(states.to(torch.float64).square().mean().sqrt())
+        n = min(self.n_seeds, len(states))
+        seeds = ctx.recording.sample(n, noise=self.noise * typical, seed=ctx.seed)
+        points = find_fixed_points(ctx.recurrence, seeds, progress=ctx.progress)
+        unique = points.unique()
+        if len(unique):
+            outside = linearize(ctx.recurrence, unique).eigenvalues.abs() > 1 + 1e-9
+            n_unstable = outside.sum(1)
+        else:
+            n_unstable = torch.zeros(0, dtype=torch.int64)
+        of_seeds = points[:n]
+        on_manifold = of_seeds.states[of_seeds.status != Status.UNCONVERGED]
+        return FixedPointsResult(
+            points=points,
+            unique=unique,
+            n_unstable=n_unstable,
+            n_fixed=of_seeds.count(Status.FIXED),
+            n_slow=of_seeds.count(Status.SLOW),
+            n_unconverged=of_seeds.count(Status.UNCONVERGED),
+            slow_participation_ratio=_spread(on_manifold),
+            held="zero input",
+        )
+
+
+def _spread(states: Tensor) -> float:
+    if len(states) < 3:
+        return float("nan")
+    variances, _ = Moments.of(states).principal_components()
+    return participation_ratio(variances)

@@ -1,0 +1,1 @@
+"""Hooks and what they see: calls in, recordings out."""

@@ -1,0 +1,346 @@
+"""From recorded calls to one padded recording: which steps are valid, and which tokens they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dynprobe.capture.forward import Forward, LinearCall
+from dynprobe.capture.tracer import Layer, TracedCall
+from dynprobe.errors import SequenceError
+from dynprobe.readout import Readout
+from dynprobe.recording import Recording, RecordingMeta
+
+
+@dataclass
+class Piece:
+    """The calls of one stream of sequences within one forward pass, valid steps first.
+
+    Shapes: states (batch, time, state_dim), lengths (batch,), and so on.
+    """
+
+    states: Tensor
+    lengths: Tensor
+    initial: Tensor
+    inputs: Tensor | None
+    tokens: Tensor | None
+    logits: Tensor | None
+    labels: Tensor | None
+
+
+def assemble(
+    layer: Layer,
+    suffix: str,
+    meta: RecordingMeta,
+    *,
+    tokens_from: str | None,
+    readout: Readout | None,
+) -> Recording:
+    """Put all calls of one recurrence together.
+
+    Parameters
+    ----------
+    tokens_from : str or None
+        Name of the embedding whose ids are the tokens; None to take the unambiguous one.
+    readout : Readout or None
+        Its recorded outputs become the logits.
+    """
+    notes: list[str] = []
+    streams: list[list[TracedCall]] = []
+    for traced in layer.calls:
+        if traced.continues and streams:
+            streams[-1].append(traced)
+        else:
+            streams.append([traced])
+    joined = []
+    for stream in streams:
+        parts = [
+            _piece(layer, suffix, group, tokens_from, readout, notes)
+            for group in _by_forward(stream)
+        ]
+        joined.append(parts[0] if len(parts) == 1 else _continue(parts))
+    if any(len(s) > 1 for s in streams):
+        notes.append(f"{len(layer.calls)} calls joined into {len(streams)} batches of sequences")
+    time = max(p.states.shape[1] for p in joined)
+    meta = replace(meta, notes=tuple(dict.fromkeys(notes)))
+    states = _along_time([p.states for p in joined], time)
+    assert states is not None
+    logits = [p.logits for p in joined]
+    per_step = all(x is not None and x.dim() == 3 for x in logits)
+    return Recording(
+        states,
+        meta,
+        lengths=torch.cat([p.lengths for p in joined]),
+        inputs=_along_time([p.inputs for p in joined], time),
+        initial=torch.cat([p.initial for p in joined]),
+        tokens=_along_time([p.tokens for p in joined], time),
+        labels=_along_batch([p.labels for p in joined]),
+        logits=_along_time(logits, time) if per_step else _along_batch(logits),
+        readout=readout,
+    )
+
+
+def _by_forward(stream: list[TracedCall]) -> list[list[TracedCall]]:
+    groups: list[list[TracedCall]] = []
+    for traced in stream:
+        if groups and groups[-1][0].forward is traced.forward:
+            groups[-1].append(traced)
+        else:
+            groups.append([traced])
+    return groups
+
+
+def _piece(
+    layer: Layer,
+    suffix: str,
+    group: list[TracedCall],
+    tokens_from: str | None,
+    readout: Readout | None,
+    notes: list[str],
+) -> Piece:
+    segments = [layer.segment(traced, suffix) for traced in group]
+    forward = group[0].forward
+    states = torch.cat([s.states for s in segments], dim=1)
+    given = [s.inputs for s in segments if s.inputs is not None]
+    inputs = torch.cat(given, dim=1) if len(given) == len(segments) else None
+    if inputs is None:
+        notes.append("inputs unknown: dropout between the layers was active")
+    batch, time = states.shape[:2]
+    reverse = layer.observer.is_reverse(suffix)
+    first, lengths = _valid(group, batch, time, notes)
+    # index of each valid step, in the order in which the recurrence processed them
+    order = torch.arange(time).expand(batch, time)
+    order = (first + lengths - 1)[:, None] - order if reverse else first[:, None] + order
+    whole = not reverse and bool((lengths == time).all())
+
+    def take(x: Tensor | None) -> Tensor | None:
+        if x is None or whole:
+            return x
+        keep = torch.arange(int(lengths.max()) if batch else 0) < lengths[:, None]
+        index = order[:, : keep.shape[1]].clamp(0, time - 1).to(x.device)
+        picked = x[torch.arange(batch, device=x.device)[:, None], index]
+        mask = keep.to(x.device)
+        return picked * mask.reshape(*mask.shape, *[1] * (x.dim() - 2)).to(x.dtype)
+
+    taken = take(states)
+    assert taken is not None
+    logits = _logits(layer, group, readout, time)
+    return Piece(
+        states=taken,
+        lengths=lengths,
+        initial=(
+            # a packed sequence is never run over its padding
+            segments[0].initial
+            if group[0].call.lengths is not None
+            else _initial(segments[-1 if reverse else 0].initial, states, first, lengths, reverse)
+        ),
+        inputs=take(inputs),
+        tokens=take(_tokens(group, batch, time, tokens_from, notes, layer)),
+        logits=take(logits) if logits is not None and logits.dim() == 3 else logits,
+        labels=_labels(forward, batch),
+    )
+
+
+def _initial(
+    initial: Tensor, states: Tensor, first: Tensor, lengths: Tensor, reverse: bool
+) -> Tensor:
+    """The state before the first valid step: padding that came before it has moved the state."""
+    before = (first + lengths) if reverse else first - 1
+    at_edge = before >= states.shape[1] if reverse else before < 0
+    rows = torch.arange(states.shape[0])
+    moved = states[rows, before.clamp(0, states.shape[1] - 1)]
+    return torch.where(at_edge[:, None].to(states.device), initial.to(states), moved)
+
+
+def _valid(
+    group: list[TracedCall], batch: int, time: int, notes: list[str]
+) -> tuple[Tensor, Tensor]:
+    """First valid step and number of valid steps of each sequence."""
+    zero = torch.zeros(batch, dtype=torch.int64)
+    forward = group[0].forward
+    if len(group) == 1 and group[0].call.lengths is not None:
+        notes.append("lengths: packed sequence")
+        return zero, group[0].call.lengths.cpu()
+    mask, lengths = forward.attention_mask, forward.lengths
+    if mask is not None and mask.dim() == 2 and mask.shape[0] == batch and mask.shape[1] >= time:
+        notes.append("lengths: attention mask")
+        return _runs(mask[:, -time:].cpu() != 0)
+    if lengths is not None and lengths.shape == (batch,):
+        if int(lengths.max()) > time or int(lengths.min()) < 0:
+            raise SequenceError(
+                f"The lengths given to the model lie between {int(lengths.min())} and "
+                f"{int(lengths.max())}, but the layer made {time} steps."
+            )
+        notes.append("lengths: the model's lengths argument")
+        return zero, lengths.cpu().to(torch.int64)
+    if mask is not None or lengths is not None:
+        notes.append("lengths: the mask or lengths given do not fit the layer's batch; ignored")
+    else:
+        notes.append("lengths: every step counts (no lengths, mask or packing seen)")
+    return zero, zero + time
+
+
+def _runs(mask: Tensor) -> tuple[Tensor, Tensor]:
+    count = mask.sum(1)
+    first = mask.int().argmax(1)
+    steps = torch.arange(mask.shape[1])
+    run = (steps >= first[:, None]) & (steps < (first + count)[:, None])
+    if not torch.equal(run, mask):
+        bad = int((run != mask).any(1).nonzero()[0])
+        raise SequenceError(
+            f"The attention mask of sequence {bad} has a hole: valid steps must be one run, padded "
+            "on the left or on the right."
+        )
+    return first, count
+
+
+def _tokens(
+    group: list[TracedCall],
+    batch: int,
+    time: int,
+    wanted: str | None,
+    notes: list[str],
+    layer: Layer,
+) -> Tensor | None:
+    """Ids of shape (batch, time) that fed the layer, or None where that cannot be told."""
+    forward = group[0].forward
+    batch_first = bool(getattr(layer.module, "batch_first", True))
+    found: dict[str, Tensor] = {}
+    for name in dict.fromkeys(e.name for e in forward.embeddings):
+        ids = _fit([e.ids for e in forward.embeddings if e.name == name], batch, time, batch_first)
+        if ids is not None:
+            found[name] = ids
+    if wanted is not None:
+        if wanted in found:
+            notes.append(f"tokens: {wanted}")
+        return found.get(wanted)
+    fed_by = {traced.fed_by for traced in group if traced.fed_by in found}
+    source = fed_by or set(found)
+    direct = None
+    if forward.input_ids is not None:
+        direct = _fit([forward.input_ids], batch, time, batch_first)
+    if len(source) == 1:
+        (name,) = source
+        notes.append(f"tokens: {name}")
+        return found[name]
+    if direct is not None:
+        notes.append("tokens: input_ids")
+        return direct
+    if source:
+        notes.append(
+            f"tokens unknown: any of {sorted(source)} may be their embedding; name it with "
+            "attach(..., tokens=)"
+        )
+    return None
+
+
+def _fit(calls: list[Tensor], batch: int, time: int, batch_first: bool) -> Tensor | None:
+    """Bring ids of one call, or of one call per step, to (batch, time)."""
+    if len(calls) == time and all(ids.reshape(-1).shape == (batch,) for ids in calls):
+        return torch.stack([ids.reshape(-1) for ids in calls], dim=1)
+    if len(calls) != 1:
+        return None
+    ids = calls[0]
+    if ids.dim() == 1 and batch == 1:
+        ids = ids.unsqueeze(0 if batch_first else 1)
+    if ids.dim() != 2:
+        return None
+    # both orders are possible around a time-first layer; where the shape does not decide it,
+    # the layer's own order does
+    for candidate in (ids, ids.T) if batch_first else (ids.T, ids):
+        if candidate.shape[0] == batch and candidate.shape[1] >= time:
+            return candidate[:, :time]
+    return None
+
+
+def _logits(
+    layer: Layer, group: list[TracedCall], readout: Readout | None, time: int
+) -> Tensor | None:
+    if readout is None:
+        return None
+    seen: list[LinearCall] = [
+        c
+        for c in group[0].forward.linears
+        if c.layer == layer.name and c.name == readout.name and c.output is not None
+    ]
+    outputs = [c.output for c in seen if c.output is not None]
+    if not outputs:
+        return None
+    last = outputs[-1]
+    batch = group[0].call.batch
+    if last.dim() == 1:
+        last = last.unsqueeze(0)
+    if seen[-1].when == "all":
+        if last.shape[0] != batch or (last.shape[1] != time and last.shape[0] == last.shape[1]):
+            last = last.transpose(0, 1)
+        return last if last.shape[:2] == (batch, time) else None
+    if len(outputs) == time and len(group) == time > 1:  # a loop that reads out every step
+        return torch.stack(outputs, dim=1)
+    return last if last.shape[0] == batch else None
+
+
+def _labels(forward: Forward, batch: int) -> Tensor | None:
+    labels = forward.labels
+    if labels is None or labels.dim() not in (1, 2) or labels.shape[0] != batch:
+        return None
+    return labels
+
+
+def _continue(pieces: list[Piece]) -> Piece:
+    """Join pieces of the same sequences one after another."""
+    batch = pieces[0].states.shape[0]
+    total = torch.stack([p.lengths for p in pieces]).sum(0)
+    time = int(total.max()) if batch else 0
+
+    def place(values: list[Tensor | None]) -> Tensor | None:
+        given = [v for v in values if v is not None]
+        if len(given) < len(values):
+            return None
+        out = given[0].new_zeros(batch, time, *given[0].shape[2:])
+        at = torch.zeros(batch, dtype=torch.int64)
+        for value, piece in zip(given, pieces, strict=True):
+            for row, length in enumerate(piece.lengths.tolist()):
+                start = int(at[row])
+                out[row, start : start + length] = value[row, :length]
+            at = at + piece.lengths
+        return out
+
+    states = place([p.states for p in pieces])
+    assert states is not None
+    last = pieces[-1].logits
+    per_step = last is not None and last.dim() == 3
+    return Piece(
+        states=states,
+        lengths=total,
+        initial=pieces[0].initial,
+        inputs=place([p.inputs for p in pieces]),
+        tokens=place([p.tokens for p in pieces]),
+        logits=place([p.logits for p in pieces]) if per_step else last,
+        labels=pieces[-1].labels,
+    )
+
+
+def _along_time(values: list[Tensor | None], time: int) -> Tensor | None:
+    """Concatenate along sequences, time padded with zeros; None if a part is unknown."""
+    given = [v for v in values if v is not None]
+    if len(given) < len(values) or len({v.shape[2:] for v in given}) > 1:
+        return None
+    return torch.cat([_pad(v, time) for v in given])
+
+
+def _along_batch(values: list[Tensor | None]) -> Tensor | None:
+    """Concatenate along sequences; None if a part is unknown or the shapes differ."""
+    given = [v for v in values if v is not None]
+    if len(given) < len(values) or len({v.shape[1:] for v in given}) > 1:
+        return None
+    return torch.cat(given)
+
+
+def _pad(x: Tensor, time: int) -> Tensor:
+    if x.shape[1] == time:
+        return x
+    out = x.new_zeros(x.shape[0], time, *x.shape[2:])
+    out[:, : x.shape[1]] = x
+    return out

@@ -1,0 +1,115 @@
+"""Which modules to probe, and which other modules to look at."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from torch import nn
+
+from dynprobe.capture.tracer import Layer
+from dynprobe.errors import NoRecurrenceError, UnknownNameError, suggest
+from dynprobe.recurrences.observer import Observer
+from dynprobe.recurrences.registry import find_observer, registered_modules
+
+LayerChoice: TypeAlias = str | nn.Module | Sequence[str | nn.Module]
+
+
+def select_layers(model: nn.Module, choice: LayerChoice | None) -> dict[str, Layer]:
+    """Find the layers to probe by module name.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any module tree.
+    choice : str, module, sequence of these, or None
+        Names, globs over names, or module objects; None for every recurrence.
+
+    Raises
+    ------
+    NoRecurrenceError
+        If nothing in the model is a known recurrence, or a chosen module is not.
+    UnknownNameError
+        If a name matches nothing.
+    """
+    known = _recurrent_modules(model)
+    if not known:
+        children = sorted({type(m).__name__ for m in model.modules()})
+        raise NoRecurrenceError(
+            f"No recurrent layer found in {type(model).__name__}. It is made of "
+            f"{', '.join(children[:12])}{', ...' if len(children) > 12 else ''}; known are "
+            f"{', '.join(registered_modules())}. Register your own cell with "
+            "@dynprobe.register_recurrence(YourCell)."
+        )
+    if choice is None:
+        chosen = list(known)
+    else:
+        items = [choice] if isinstance(choice, (str, nn.Module)) else list(choice)
+        chosen = list(dict.fromkeys(name for item in items for name in _match(model, item, known)))
+    return {
+        name: Layer(name, module, observer, observer.recurrences(module))
+        for name, (module, observer) in known.items()
+        if name in chosen
+    }
+
+
+def _recurrent_modules(model: nn.Module) -> dict[str, tuple[nn.Module, Observer]]:
+    found: dict[str, tuple[nn.Module, Observer]] = {}
+    inside: list[str] = []
+    for name, module in model.named_modules():
+        if any(name.startswith(prefix) for prefix in inside):
+            continue  # the parts of a recurrence are not recurrences of their own
+        observer = find_observer(module)
+        if observer is not None:
+            found[name or type(model).__name__.lower()] = (module, observer)
+            inside.append(f"{name}." if name else "")
+    return found
+
+
+def _match(
+    model: nn.Module, item: str | nn.Module, known: dict[str, tuple[nn.Module, Observer]]
+) -> list[str]:
+    if isinstance(item, nn.Module):
+        names = [name for name, (module, _) in known.items() if module is item]
+        if not names:
+            raise NoRecurrenceError(
+                f"The {type(item).__name__} given as a layer is not a known recurrence of this "
+                f"model. {suggest('', known)}"
+            )
+        return names
+    names = [name for name in known if fnmatch.fnmatchcase(name, item)]
+    if names:
+        return names
+    others = {name: module for name, module in model.named_modules() if name}
+    if item in others:
+        raise NoRecurrenceError(
+            f"{item!r} is a {type(others[item]).__name__}, which is not a known recurrence. "
+            f"{suggest(item, known)} Register your own cell with "
+            "@dynprobe.register_recurrence(YourCell)."
+        )
+    raise UnknownNameError(f"No recurrent layer is called {item!r}. {suggest(item, known)}")
+
+
+def find_embeddings(model: nn.Module) -> dict[str, nn.Module]:
+    """Every nn.Embedding by name."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Embedding)}
+
+
+def find_linears(model: nn.Module, layers: Iterable[Layer]) -> dict[str, nn.Linear]:
+    """Every nn.Linear outside the layers whose width would fit one of their states."""
+    layers = list(layers)
+    widths: set[int] = set()
+    for layer in layers:
+        directions = layer.observer.directions(layer.module)
+        sizes = [
+            layer.top.layout.slice(name).stop - layer.top.layout.slice(name).start
+            for name in layer.top.layout.names
+        ]
+        widths |= {size * directions for size in sizes} | {sum(sizes)}
+    inside = {id(m) for layer in layers for m in layer.module.modules()}
+    return {
+        name: m
+        for name, m in model.named_modules()
+        if isinstance(m, nn.Linear) and m.in_features in widths and id(m) not in inside
+    }

@@ -1,0 +1,1 @@
+"""Mathematics on a map F: fixed points, linearisation, time constants."""

@@ -1,0 +1,82 @@
+"""Every error dynprobe raises on purpose.
+
+Each says what was wrong, where, and what to do. They also derive from the built-in error a
+caller would expect, so that ``except ValueError`` keeps working.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DynprobeError(Exception):
+    """Base class of the errors dynprobe raises on purpose."""
+
+    def __str__(self) -> str:
+        # KeyError would print the repr of the message; ours are sentences.
+        return str(self.args[0]) if self.args else ""
+
+
+class NoRecurrenceError(DynprobeError, ValueError):
+    """The model holds no layer that dynprobe knows as a recurrence."""
+
+
+class UnknownNameError(DynprobeError, LookupError):
+    """A layer, part, analyzer or result name that matches nothing."""
+
+
+class AmbiguousNameError(DynprobeError, LookupError):
+    """A name was left out where several are possible."""
+
+
+class NothingRecordedError(DynprobeError, RuntimeError):
+    """No call of the layer has been seen."""
+
+
+class SequenceError(DynprobeError, RuntimeError):
+    """Calls that cannot be put together into sequences."""
+
+
+class StaleWeightsError(DynprobeError, RuntimeError):
+    """Weights changed between recording and the recovery of a state that needs them."""
+
+
+class NonFiniteStatesError(DynprobeError, ValueError):
+    """Recorded states hold NaN or Inf."""
+
+
+class ShapeError(DynprobeError, ValueError):
+    """An array whose shape does not fit."""
+
+
+class ReadoutError(DynprobeError, ValueError):
+    """There is no linear readout of the state, or it cannot be told which one it is."""
+
+
+class FileFormatError(DynprobeError, ValueError):
+    """A file that is not a recording, or a damaged one."""
+
+
+class DataError(DynprobeError, ValueError):
+    """A data set that cannot be read as labelled text."""
+
+
+class ConvergenceError(DynprobeError, RuntimeError):
+    """A solver that was asked to raise did not converge everywhere."""
+
+
+class PluginError(DynprobeError, RuntimeError):
+    """A plugin that cannot be used: it fails to import or does not keep the contract."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that names near matches of `name`, or all of `known`."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return "Did you mean " + " or ".join(repr(n) for n in near) + "?"
+    if not names:
+        return "There are none."
+    shown = ", ".join(repr(n) for n in names[:12])
+    return f"There are: {shown}{', ...' if len(names) > 12 else ''}."

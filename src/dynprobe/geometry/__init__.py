@@ -1,0 +1,1 @@
+"""Mathematics on point clouds: subspaces, moments, simplex tests."""

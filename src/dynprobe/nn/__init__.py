@@ -1,0 +1,5 @@
+"""Models that dynprobe ships, for its demonstrations, examples and studies."""
+
+from dynprobe.nn.classifier import RNNClassifier
+
+__all__ = ["RNNClassifier"]

@@ -1,0 +1,432 @@
+"""attach(): hooks on, states out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import finalize
+
+from torch import Tensor, nn
+
+from dynprobe.capture.assemble import assemble
+from dynprobe.capture.resolve import GivenReadout, resolve_readout
+from dynprobe.capture.select import (
+    LayerChoice,
+    find_embeddings,
+    find_linears,
+    select_layers,
+)
+from dynprobe.capture.tracer import Layer, Tracer
+from dynprobe.errors import (
+    AmbiguousNameError,
+    NothingRecordedError,
+    ReadoutError,
+    UnknownNameError,
+    suggest,
+)
+from dynprobe.readout import Readout
+from dynprobe.recording import Recording, RecordingMeta
+from dynprobe.recurrences.base import Recurrence
+from dynprobe.recurrences.layout import Layout
+
+if TYPE_CHECKING:
+    from dynprobe.analyzers.base import Analyzer
+    from dynprobe.report import Report
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One recurrence of the probed model.
+
+    Attributes
+    ----------
+    key : str
+        The name to ask for it by.
+    kind : str
+        Class of the module.
+    state : str
+        Parts of the state and their widths.
+    how : str
+        How its states are obtained, and at what cost.
+    calls : int
+        Calls seen so far.
+    """
+
+    key: str
+    kind: str
+    state: str
+    how: str
+    calls: int
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.kind} {self.state}, {self.calls} calls, {self.how}"
+
+
+def attach(
+    model: nn.Module,
+    layers: LayerChoice | None = None,
+    *,
+    readout: str | nn.Module | tuple[Tensor, Tensor | None] | None = None,
+    tokens: str | nn.Module | None = None,
+    lengths: str | None = None,
+    vocabulary: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    dt: float = 1.0,
+    unit: str = "steps",
+) -> Probe:
+    """Put a probe on a model: every recurrent layer's states are recorded from now on.
+
+    The model is only watched: outputs, gradients, parameters, random state, training mode and
+    ``state_dict`` stay what they are without a probe.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any module tree.
+    layers : str, module, or sequence of these, optional
+        Names, globs (``"encoder.*"``) or module objects; every known recurrence by default.
+    readout : str, nn.Linear or (weight, bias), optional
+        The linear readout; by default the one Linear that is fed by the state.
+    tokens : str or nn.Embedding, optional
+        The embedding whose ids are the tokens; by default the one that feeds the layer.
+    lengths : str, optional
+        The argument of the model's forward that holds lengths or a mask; by default
+        ``attention_mask`` or ``lengths``. Packed sequences say it themselves.
+    vocabulary, classes : sequence of str, optional
+        Names of tokens by id, and of classes by label.
+    dt, unit : float, str
+        Length of one step, for time constants: ``dt=10, unit="ms"``.
+
+    Returns
+    -------
+    Probe
+        Also a context manager that detaches at the end.
+
+    Raises
+    ------
+    NoRecurrenceError
+        If the model has no recurrent layer that dynprobe knows.
+    UnknownNameError
+        If a name matches nothing; near matches are listed.
+    ReadoutError
+        If the readout given does not fit any layer.
+
+    Examples
+    --------
+    >>> import torch, dynprobe
+    >>> model = torch.nn.GRU(4, 8, batch_first=True)
+    >>> with dynprobe.attach(model) as probe:
+    ...     _ = model(torch.randn(3, 5, 4))
+    >>> probe.recording().states.shape
+    torch.Size([3, 5, 8])
+    """
+    return Probe(
+        model,
+        select_layers(model, layers),
+        readout=_find_readout(model, readout),
+        tokens=_find_tokens(model, tokens),
+        lengths=lengths,
+        describe=partial(
+            RecordingMeta,
+            vocabulary=None if vocabulary is None else tuple(vocabulary),
+            classes=None if classes is None else tuple(classes),
+            dt=dt,
+            unit=unit,
+        ),
+    )
+
+
+class Probe:
+    """Recorded calls of a model's recurrent layers; made by :func:`attach`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: dict[str, Layer],
+        *,
+        readout: GivenReadout | None,
+        tokens: str | None,
+        lengths: str | None,
+        describe: Callable[[str, Layout], RecordingMeta],
+    ) -> None:
+        self.model = model
+        self._layers = layers
+        self._readout = readout
+        self._tokens = tokens
+        self._describe = describe
+        self._recordings: dict[str, tuple[int, Recording]] = {}
+        self._linears = find_linears(model, layers.values())
+        if readout is not None and isinstance(readout[1], nn.Linear):
+            self._linears[str(readout[0])] = readout[1]
+        self._check_readout()
+        self._tracer = Tracer(model, layers, find_embeddings(model), dict(self._linears), lengths)
+        # a probe that is dropped without detach() leaves nothing behind either
+        self._finalizer = finalize(self, self._tracer.remove)
+
+    def _check_readout(self) -> None:
+        if self._readout is None:
+            return
+        errors = []
+        for layer in self._layers.values():
+            try:
+                resolve_readout(
+                    layer, layer.observer.top(layer.module), self._readout, self._linears
+                )
+            except ReadoutError as error:
+                errors.append(error)
+        if len(errors) == len(self._layers):
+            raise errors[0]
+
+    # -- what is there -----------------------------------------------------------------------
+
+    @property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """One entry for each recurrence: its key, state, and how its states are obtained."""
+        return tuple(
+            LayerInfo(
+                key,
+                type(layer.module).__name__,
+                str(layer.recurrences[suffix].layout),
+                layer.observer.how(layer.module, suffix),
+                len(layer.calls),
+            )
+            for layer in self._layers.values()
+            for key, suffix in layer.keys.items()
+        )
+
+    @property
+    def attached(self) -> bool:
+        """Whether the hooks are on."""
+        return self._finalizer.alive
+
+    def recording(self, layer: str | None = None) -> Recording:
+        """Everything recorded so far of one recurrence.
+
+        Parameters
+        ----------
+        layer : str, optional
+            Its key; may be left out when there is one. A bare module name stands for its top
+            layer, forward direction.
+
+        Returns
+        -------
+        Recording
+            The same object until the next call of the layer, so annotations stay with it.
+
+        Raises
+        ------
+        NothingRecordedError
+            If no call has been seen; says why if that can be told.
+        StaleWeightsError
+            If a state must be rebuilt and the weights have changed since it was recorded.
+        """
+        key, found, suffix = self._find(layer)
+        self._require_calls(found)
+        cached = self._recordings.get(key)
+        if cached is None or cached[0] != len(found.calls):
+            try:
+                readout = self._resolve(found, suffix)
+            except ReadoutError:
+                readout = None
+            meta = self._describe(key, found.recurrences[suffix].layout)
+            recording = assemble(found, suffix, meta, tokens_from=self._tokens, readout=readout)
+            self._recordings[key] = (len(found.calls), recording)
+        return self._recordings[key][1]
+
+    def recurrence(self, layer: str | None = None) -> Recurrence:
+        """The one-step map of a recurrence; follows the module's present weights."""
+        _, found, suffix = self._find(layer)
+        return found.recurrences[suffix]
+
+    def readout(self, layer: str | None = None) -> Readout:
+        """The linear readout of a recurrence's state.
+
+        Raises
+        ------
+        ReadoutError
+            If there is none (bidirectional, pooled or MLP readouts are not linear in the state),
+            or if several are possible; the candidates are listed.
+        """
+        _, found, suffix = self._find(layer)
+        if self._readout is None or isinstance(self._readout[1], nn.Linear):
+            self._require_calls(found)
+        return self._resolve(found, suffix)
+
+    def _resolve(self, layer: Layer, suffix: str) -> Readout:
+        return resolve_readout(layer, suffix, self._readout, self._linears)
+
+    def _require_calls(self, layer: Layer) -> None:
+        if layer.calls:
+            return
+        if self._tracer.forwards:
+            raise NothingRecordedError(
+                f"The model ran {self._tracer.forwards} forward passes, but {layer.name!r} was "
+                "never called in them. Its forward was bypassed: a compiled model, a replica on "
+                "another device, weights used by hand, or a branch not taken. Call the layer "
+                "itself (not its .forward), or attach to the module that runs."
+            )
+        state = "Call model(...)" if self.attached else "The probe is detached: attach again, call"
+        raise NothingRecordedError(
+            f"Nothing has been recorded of {layer.name!r} yet. {state} while the probe is "
+            "attached (model(...), not model.forward(...)), then ask again."
+        )
+
+    def _find(self, name: str | None) -> tuple[str, Layer, str]:
+        """Key, layer and suffix of a recurrence by name."""
+        keys = {
+            key: (layer, suffix)
+            for layer in self._layers.values()
+            for key, suffix in layer.keys.items()
+        }
+        if name is None:
+            if len(keys) > 1:
+                raise AmbiguousNameError(
+                    f"This model has {len(keys)} recurrences; name one of: {', '.join(keys)}."
+                )
+            name = next(iter(keys))
+        if name in self._layers and name not in keys:
+            layer = self._layers[name]
+            suffix = layer.observer.top(layer.module)
+            return f"{name}.{suffix}", layer, suffix
+        if name not in keys:
+            raise UnknownNameError(
+                f"No recurrence is called {name!r}. {suggest(name, [*keys, *self._layers])}"
+            )
+        return name, *keys[name]
+
+    # -- analysis ----------------------------------------------------------------------------
+
+    def analyze(
+        self,
+        analyzers: Sequence[str | Analyzer | type[Analyzer]] | str | None = None,
+        *,
+        layers: str | Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> Report:
+        """Run analyzers on what has been recorded.
+
+        Parameters
+        ----------
+        analyzers : sequence of names, classes or instances, optional
+            The built-in ones by default; an installed plugin runs only when it is named.
+        layers : str or sequence of str, optional
+            Keys of recurrences; all by default.
+        seed : int
+            Seed of everything random in the analysis.
+
+        Returns
+        -------
+        Report
+            Results by analyzer and layer; printable, and ``save("report.html")``.
+
+        Raises
+        ------
+        NothingRecordedError
+            Before any forward pass.
+        NonFiniteStatesError
+            If recorded states hold NaN or Inf.
+        UnknownNameError
+            For an unknown analyzer or layer.
+        """
+        from dynprobe.analysis import Subject, analyze_subjects
+
+        if layers is None:
+            names = [key for layer in self._layers.values() for key in layer.keys]
+        else:
+            names = [layers] if isinstance(layers, str) else list(layers)
+        subjects = []
+        for name in names:
+            recording = self.recording(name)
+            readout: Readout | str
+            try:
+                readout = self.readout(name)
+            except ReadoutError as error:
+                readout = str(error)
+            subjects.append(Subject(recording, self.recurrence(name), readout))
+        return analyze_subjects(subjects, analyzers, seed=seed)
+
+    # -- life cycle --------------------------------------------------------------------------
+
+    @contextmanager
+    def sequence(self) -> Iterator[None]:
+        """All calls of a layer inside belong to one batch of sequences.
+
+        For loops whose state dynprobe cannot follow: by default a call continues the previous one
+        only if it is given the state that one returned.
+        """
+        end = self._tracer.force_sequence()
+        try:
+            yield
+        finally:
+            end()
+
+    def materialize(self) -> None:
+        """Recover now what would be rebuilt on request, while the weights are what they were."""
+        for layer in self._layers.values():
+            layer.materialize()
+
+    def clear(self) -> None:
+        """Forget everything recorded; the hooks stay on."""
+        for layer in self._layers.values():
+            layer.calls.clear()
+        self._recordings.clear()
+
+    def detach(self) -> None:
+        """Take the hooks off; what was recorded stays. Calling it again does nothing."""
+        if self._finalizer.alive:
+            self._finalizer()
+            self.materialize()
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.detach()
+
+    def __repr__(self) -> str:
+        lines = "\n".join(f"  {info}" for info in self.layers)
+        state = "attached" if self.attached else "detached"
+        return f"Probe({state} to {type(self.model).__name__}):\n{lines}"
+
+
+def _find_readout(
+    model: nn.Module, given: str | nn.Module | tuple[Tensor, Tensor | None] | None
+) -> GivenReadout | None:
+    if given is None:
+        return None
+    if isinstance(given, tuple):
+        weight, bias = given
+        return weight.detach().clone(), None if bias is None else bias.detach().clone()
+    modules = dict(model.named_modules())
+    linears = {name: m for name, m in modules.items() if isinstance(m, nn.Linear)}
+    if isinstance(given, str):
+        if given not in modules:
+            raise UnknownNameError(
+                f"The model has no module {given!r} to read out from. {suggest(given, linears)}"
+            )
+        name, module = given, modules[given]
+    else:
+        name = next((n for n, m in modules.items() if m is given), "readout")
+        module = given
+    if not isinstance(module, nn.Linear):
+        raise ReadoutError(
+            f"The readout {name!r} is a {type(module).__name__}; a linear readout is an nn.Linear, "
+            "or (weight, bias)."
+        )
+    return name, module
+
+
+def _find_tokens(model: nn.Module, given: str | nn.Module | None) -> str | None:
+    if given is None:
+        return None
+    embeddings = find_embeddings(model)
+    for name, module in embeddings.items():
+        if name == given or module is given:
+            return name
+    raise UnknownNameError(
+        f"The model has no nn.Embedding {given!r} to take tokens from. "
+        f"{suggest(str(given), embeddings)}"
+    )

@@ -1,0 +1,245 @@
+"""The maps of torch.nn's recurrent layers and cells, with closed-form Jacobians.
+
+One class serves a layer of ``nn.GRU`` and an ``nn.GRUCell`` alike: what differs is only how the
+parameters are called. Equations as in PyTorch's documentation of these modules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dynprobe.recurrences.base import Recurrence
+from dynprobe.recurrences.layout import Layout
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Parameters of one layer: gates stacked along the first axis, absent biases are zeros."""
+
+    ih: Tensor
+    hh: Tensor
+    b_ih: Tensor
+    b_hh: Tensor
+    hr: Tensor | None
+
+
+class GatedRecurrence(Recurrence):
+    """A layer whose parameters are weight_ih, weight_hh, bias_ih, bias_hh (and weight_hr).
+
+    Parameters
+    ----------
+    module : nn.Module
+        The module that owns the parameters; they are read at each step, so the recurrence
+        follows the module as it is now.
+    suffix : str
+        What follows the parameters' names: "" for a cell, "_l0" or "_l1_reverse" for a layer.
+    """
+
+    module: nn.Module
+    gates: int
+
+    def __init__(self, module: nn.Module, suffix: str = "") -> None:
+        self.module = module
+        self.suffix = suffix
+        ih: Tensor = getattr(module, f"weight_ih{suffix}")
+        self.hidden_size = ih.shape[0] // self.gates
+        self.input_dim = ih.shape[1]
+        self.layout = self._layout()
+
+    def _layout(self) -> Layout:
+        return Layout.of(h=self.hidden_size)
+
+    def parameter_names(self) -> list[str]:
+        """Names, in the module, of the parameters this layer uses."""
+        stems = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        return [f"{s}{self.suffix}" for s in stems if hasattr(self.module, f"{s}{self.suffix}")]
+
+    def weights(self, like: Tensor) -> Weights:
+        """Parameters, detached, in the dtype and on the device of `like`."""
+
+        def get(stem: str) -> Tensor | None:
+            p = getattr(self.module, f"{stem}{self.suffix}", None)
+            return None if p is None else p.detach().to(like.device, like.dtype)
+
+        ih, hh = get("weight_ih"), get("weight_hh")
+        assert ih is not None
+        assert hh is not None
+        b_ih, b_hh = get("bias_ih"), get("bias_hh")
+        zeros = ih.new_zeros(ih.shape[0])
+        return Weights(
+            ih,
+            hh,
+            zeros if b_ih is None else b_ih,
+            zeros if b_hh is None else b_hh,
+            get("weight_hr"),
+        )
+
+
+def _scale_rows(d: Tensor, matrix: Tensor) -> Tensor:
+    """diag(d_b) @ matrix for each row b: (batch, n), (n, m) or (batch, n, m) -> (batch, n, m)."""
+    return d.unsqueeze(-1) * matrix
+
+
+class RNNRecurrence(GatedRecurrence):
+    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu."""
+
+    gates = 1
+
+    @property
+    def nonlinearity(self) -> str:
+        """Either ``"tanh"`` or ``"relu"``."""
+        return str(self.module.nonlinearity)
+
+    def _pre(self, state: Tensor, x: Tensor, w: Weights) -> Tensor:
+        return x @ w.ih.T + w.b_ih + state @ w.hh.T + w.b_hh
+
+    def step(self, state: Tensor, x: Tensor) -> Tensor:
+        a = self._pre(state, x, self.weights(state))
+        return a.relu() if self.nonlinearity == "relu" else a.tanh()
+
+    def _slope(self, state: Tensor, x: Tensor, w: Weights) -> Tensor:
+        a = self._pre(state, x, w)
+        return (a > 0).to(a.dtype) if self.nonlinearity == "relu" else 1 - a.tanh() ** 2
+
+    def jacobian(self, state: Tensor, x: Tensor) -> Tensor:
+        w = self.weights(state)
+        return _scale_rows(self._slope(state, x, w), w.hh)
+
+    def input_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
+        w = self.weights(state)
+        return _scale_rows(self._slope(state, x, w), w.ih)
+
+    def bound(self, x: Tensor) -> Tensor | None:
+        if self.nonlinearity == "relu":
+            return None
+        return x.new_ones(x.shape[0], self.state_dim)
+
+
+class GRURecurrence(GatedRecurrence):
+    """h' = (1 - z) n + z h, with n = tanh(W_in x + b_in + r (W_hn h + b_hn))."""
+
+    gates = 3
+
+    def _gates(self, state: Tensor, x: Tensor, w: Weights) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Reset r, update z, candidate n, and the hidden part of n's argument."""
+        i_r, i_z, i_n = (x @ w.ih.T + w.b_ih).chunk(3, dim=-1)
+        h_r, h_z, h_n = (state @ w.hh.T + w.b_hh).chunk(3, dim=-1)
+        r, z = torch.sigmoid(i_r + h_r), torch.sigmoid(i_z + h_z)
+        return r, z, torch.tanh(i_n + r * h_n), h_n
+
+    def step(self, state: Tensor, x: Tensor) -> Tensor:
+        _, z, n, _ = self._gates(state, x, self.weights(state))
+        return (1 - z) * n + z * state
+
+    def jacobian(self, state: Tensor, x: Tensor) -> Tensor:
+        w = self.weights(state)
+        r, z, n, h_n = self._gates(state, x, w)
+        w_z = w.hh.chunk(3)[1]
+        return (
+            _scale_rows(1 - z, self._candidate_jacobian(w.hh, r, n, h_n, inner=r))
+            + _scale_rows((state - n) * z * (1 - z), w_z)
+            + torch.diag_embed(z)
+        )
+
+    def input_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
+        w = self.weights(state)
+        r, z, n, h_n = self._gates(state, x, w)
+        w_z = w.ih.chunk(3)[1]
+        candidate = self._candidate_jacobian(w.ih, r, n, h_n, inner=torch.ones_like(r))
+        return _scale_rows(1 - z, candidate) + _scale_rows((state - n) * z * (1 - z), w_z)
+
+    @staticmethod
+    def _candidate_jacobian(
+        matrix: Tensor, r: Tensor, n: Tensor, h_n: Tensor, *, inner: Tensor
+    ) -> Tensor:
+        """dn/d(h or x): `inner` is what multiplies the candidate's own row block."""
+        w_r, _, w_n = matrix.chunk(3)
+        return _scale_rows(1 - n**2, _scale_rows(inner, w_n) + _scale_rows(h_n * r * (1 - r), w_r))
+
+    def root(self, state: Tensor, x: Tensor) -> Tensor:
+        """Return n(h) - h: F(h) - h = (1 - z)(n - h) is small wherever z is shut."""
+        _, _, n, _ = self._gates(state, x, self.weights(state))
+        return n - state
+
+    def root_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
+        w = self.weights(state)
+        r, _, n, h_n = self._gates(state, x, w)
+        eye = torch.eye(self.state_dim, dtype=state.dtype, device=state.device)
+        return self._candidate_jacobian(w.hh, r, n, h_n, inner=r) - eye
+
+    def bound(self, x: Tensor) -> Tensor | None:
+        return x.new_ones(x.shape[0], self.state_dim)
+
+
+class LSTMRecurrence(GatedRecurrence):
+    """The state is [h, c]: c' = f c + i g, h' = o tanh(c'), and W_hr h' with a projection."""
+
+    gates = 4
+
+    def _layout(self) -> Layout:
+        hr: Tensor | None = getattr(self.module, f"weight_hr{self.suffix}", None)
+        return Layout.of(h=self.hidden_size if hr is None else hr.shape[0], c=self.hidden_size)
+
+    def _parts(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        return state[..., self.layout.slice("h")], state[..., self.layout.slice("c")]
+
+    def _gates(self, h: Tensor, x: Tensor, w: Weights) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Input i, forget f, candidate g, output o."""
+        i, f, g, o = (x @ w.ih.T + w.b_ih + h @ w.hh.T + w.b_hh).chunk(4, dim=-1)
+        return torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+
+    def step(self, state: Tensor, x: Tensor) -> Tensor:
+        w = self.weights(state)
+        h, c = self._parts(state)
+        i, f, g, o = self._gates(h, x, w)
+        c = f * c + i * g
+        h = o * torch.tanh(c)
+        return torch.cat([h if w.hr is None else h @ w.hr.T, c], dim=-1)
+
+    def _gate_jacobians(
+        self, state: Tensor, x: Tensor, matrix: Tensor, w: Weights
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """dc'/d(.), dh'/d(.) through the gates; f; and do tanh'(c') on the way to h'."""
+        h, c = self._parts(state)
+        i, f, g, o = self._gates(h, x, w)
+        m_i, m_f, m_g, m_o = matrix.chunk(4)
+        t = torch.tanh(f * c + i * g)
+        dc = (
+            _scale_rows(g * i * (1 - i), m_i)
+            + _scale_rows(c * f * (1 - f), m_f)
+            + _scale_rows(i * (1 - g**2), m_g)
+        )
+        slope = o * (1 - t**2)
+        dh = _scale_rows(t * o * (1 - o), m_o) + _scale_rows(slope, dc)
+        return dc, dh, f, slope
+
+    def jacobian(self, state: Tensor, x: Tensor) -> Tensor:
+        w = self.weights(state)
+        dc, dh, f, slope = self._gate_jacobians(state, x, w.hh, w)
+        dc_dc, dh_dc = torch.diag_embed(f), torch.diag_embed(slope * f)
+        if w.hr is not None:
+            dh, dh_dc = w.hr @ dh, w.hr @ dh_dc
+        return torch.cat([torch.cat([dh, dh_dc], -1), torch.cat([dc, dc_dc], -1)], -2)
+
+    def input_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
+        w = self.weights(state)
+        dc, dh, _, _ = self._gate_jacobians(state, x, w.ih, w)
+        if w.hr is not None:
+            dh = w.hr @ dh
+        return torch.cat([dh, dc], dim=-2)
+
+    def bound(self, x: Tensor) -> Tensor | None:
+        """Bound |h| by 1 and |c| by 1 / (1 - max f), max f taken over |h| <= 1 at this input.
+
+        With a projection h can leave the unit box, and no bound is claimed.
+        """
+        w = self.weights(x)
+        if w.hr is not None:
+            return None
+        f_ih, f_hh = w.ih.chunk(4)[1], w.hh.chunk(4)[1]
+        bias = (w.b_ih + w.b_hh).chunk(4)[1]
+        f_max = torch.sigmoid(x @ f_ih.T + bias + f_hh.abs().sum(1))
+        return torch.cat([torch.ones_like(f_max), 1 / (1 - f_max)], dim=-1)

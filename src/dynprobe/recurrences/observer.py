@@ -1,0 +1,155 @@
+"""How the calls of a module are read: what came in, what went out, what the states were.
+
+An observer serves one class of modules. In the forward hook it turns arguments and output into a
+:class:`Call` and does nothing else; states that the call did not show are recovered later, when
+somebody asks for them.
+"""
+
+from __future__ import annotations
+
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dynprobe.errors import StaleWeightsError
+from dynprobe.recurrences.base import Recurrence
+
+
+@dataclass
+class Call:
+    """What one call of a module showed, in one orientation: batch first, batched, padded.
+
+    Attributes
+    ----------
+    inputs : Tensor
+        (batch, time, input_dim).
+    outputs : Tensor
+        (batch, time, width), the module's visible output.
+    lengths : Tensor or None
+        (batch,), where the call itself says them (a PackedSequence).
+    passed, returned : tuple of Tensor
+        The state as the caller passed it (empty: none) and as the module returned it.
+    training : bool
+        The module's mode during the call.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+    passed: tuple[Tensor, ...]
+    returned: tuple[Tensor, ...]
+    lengths: Tensor | None = None
+    training: bool = False
+    version: tuple[tuple[int, int], ...] = ()
+    returned_refs: tuple[weakref.ref[Tensor], ...] = field(default=(), repr=False)
+
+    def owned(self, module: nn.Module, *, detach: bool = True) -> Call:
+        """A copy that later in-place operations cannot reach.
+
+        Identity of the returned state is kept as weak references, to recognise it when the next
+        call passes it in again.
+        """
+
+        def own(t: Tensor) -> Tensor:
+            return t.detach().clone() if detach else t.clone()
+
+        return replace(
+            self,
+            inputs=own(self.inputs),
+            outputs=own(self.outputs),
+            passed=tuple(map(own, self.passed)),
+            returned=tuple(map(own, self.returned)),
+            version=weights_version(module),
+            returned_refs=tuple(weakref.ref(t) for t in self.returned),
+        )
+
+    @property
+    def batch(self) -> int:
+        """Number of sequences in the call."""
+        return self.inputs.shape[0]
+
+    @property
+    def time(self) -> int:
+        """Number of steps in the call."""
+        return self.inputs.shape[1]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """States of one recurrence during one call, in the order of the input's time axis.
+
+    Attributes
+    ----------
+    states : Tensor
+        (batch, time, state_dim), the state after each token.
+    inputs : Tensor or None
+        (batch, time, input_dim), what the recurrence saw; None where it cannot be known.
+    initial : Tensor
+        (batch, state_dim), the state before the first token it processed.
+    """
+
+    states: Tensor
+    inputs: Tensor | None
+    initial: Tensor
+
+
+class Observer(ABC):
+    """Reads the calls of one class of modules."""
+
+    @abstractmethod
+    def recurrences(self, module: nn.Module) -> dict[str, Recurrence]:
+        """Recurrences inside the module by suffix ("" when it holds one); the bare name's last."""
+
+    @abstractmethod
+    def observe(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
+    ) -> Call:
+        """Read one call; the tensors may be the caller's own (the tracer copies them)."""
+
+    @abstractmethod
+    def recover(self, module: nn.Module, suffix: str, call: Call) -> Segment:
+        """States of one recurrence during the call."""
+
+    @abstractmethod
+    def how(self, module: nn.Module, suffix: str) -> str:
+        """How the states are obtained and what that costs, in a few words."""
+
+    def lazy(self, module: nn.Module, suffix: str) -> bool:
+        """Whether :meth:`recover` needs the weights, and so has to run before they change."""
+        return False
+
+    def top(self, module: nn.Module) -> str:
+        """The suffix that the bare module name stands for."""
+        return next(reversed(self.recurrences(module)))
+
+    def is_reverse(self, suffix: str) -> bool:
+        """Whether this recurrence runs from the last token to the first."""
+        return suffix.endswith("reverse")
+
+    def directions(self, module: nn.Module) -> int:
+        """How many directions the visible output holds side by side."""
+        return 1
+
+
+def weights_version(module: nn.Module) -> tuple[tuple[int, int], ...]:
+    """A fingerprint of the parameters that changes with every in-place update or replacement."""
+    return tuple((id(p), p._version) for p in module.parameters())
+
+
+def check_weights(module: nn.Module, call: Call, what: str) -> None:
+    """Raise StaleWeightsError if the weights are no longer those of the call."""
+    if weights_version(module) != call.version:
+        raise StaleWeightsError(
+            f"{what} has to be rebuilt with the weights of the recorded call, and these have "
+            "changed since. Call probe.materialize() after the forward pass and before the "
+            "optimizer step; it rebuilds everything while the weights are the same."
+        )
+
+
+def zeros_state(call: Call, width: int) -> Tensor:
+    """The default initial state, (batch, width)."""
+    return torch.zeros(call.batch, width, dtype=call.outputs.dtype, device=call.outputs.device)

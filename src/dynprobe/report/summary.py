@@ -1,0 +1,187 @@
+"""The numbers of a report as rows of text: one source for the terminal and the page.
+
+A result of a plugin is shown by its own ``summary()`` if it has one, a list of (measure, value),
+else by its numbers and short texts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from dynprobe.analyzers.fixed_points import FixedPointsResult
+from dynprobe.analyzers.integration_direction import Deflections, IntegrationDirectionResult
+from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
+from dynprobe.report.report import Report
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: what was measured, the value, and what the value means."""
+
+    measure: str
+    value: str
+    meaning: str = ""
+
+
+def summary(report: Report, layer: str) -> dict[str, list[Row]]:
+    """Rows of one layer by analyzer, skipped and failed ones included."""
+    out: dict[str, list[Row]] = {}
+    view = report.views[layer]
+    first = [Row("states", f"{view.states_seen:,}", "recorded valid steps")]
+    if view.accuracy is not None:
+        first.append(Row("accuracy", f"{view.accuracy:.3f}", "of the recorded sequences"))
+    out["recording"] = first
+    for (name, at), result in report.results.items():
+        if at == layer:
+            out[name] = rows_of(result)
+    for (name, at), why in report.skipped.items():
+        if at == layer:
+            out[name] = [Row("skipped", why)]
+    for (name, at), failure in report.failures.items():
+        if at == layer:
+            out[name] = [Row("failed", str(failure))]
+    return out
+
+
+def rows_of(result: Any) -> list[Row]:
+    """Rows of one result."""
+    if isinstance(result, ManifoldDimensionResult):
+        return _dimension(result)
+    if isinstance(result, FixedPointsResult):
+        return _fixed_points(result)
+    if isinstance(result, IntegrationDirectionResult):
+        return _integration(result)
+    if hasattr(result, "summary"):
+        return [Row(str(measure), str(value)) for measure, value in result.summary()]
+    if dataclasses.is_dataclass(result):
+        pairs = [(f.name, getattr(result, f.name)) for f in dataclasses.fields(result)]
+        return [Row(name.replace("_", " "), short(value)) for name, value in pairs]
+    return [Row("result", short(result))]
+
+
+def short(value: Any) -> str:
+    """A value in a few characters."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Tensor):
+        if value.numel() <= 4:
+            return ", ".join(short(v) for v in value.flatten().tolist())
+        return f"tensor {tuple(value.shape)}"
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _dimension(r: ManifoldDimensionResult) -> list[Row]:
+    v = r.visited
+    expected = "" if r.n_classes is None else f"a {r.n_classes}-class integrator uses N-1 = "
+    expected += "" if r.n_classes is None else str(r.n_classes - 1)
+    rows = [
+        Row("participation ratio", f"{v.participation_ratio:.2f}", expected or "visited states"),
+        Row(
+            "components for 90 / 95 %",
+            f"{v.components_90} / {v.components_95}",
+            "of the variance of visited states",
+        ),
+    ]
+    if v.components_simplex is not None and r.n_classes is not None:
+        share = f"N/(N+1) = {r.n_classes / (r.n_classes + 1):.3f} of the variance"
+        rows.append(Row("components for N/(N+1)", str(v.components_simplex), share))
+    shares = ", ".join(f"{x:.3f}" for x in v.variance_ratio[:4].tolist())
+    rows.append(Row("variance shares", shares, "first principal components"))
+    if r.final is not None:
+        rows.append(
+            Row(
+                "final states",
+                f"{r.final.participation_ratio:.2f}; {r.final.components_95}",
+                "participation ratio; components for 95 %",
+            )
+        )
+    return rows
+
+
+def _fixed_points(r: FixedPointsResult) -> list[Row]:
+    stable = int((r.n_unstable == 0).sum())
+    return [
+        Row(
+            "seeds: fixed / slow / neither",
+            f"{r.n_fixed} / {r.n_slow} / {r.n_unconverged}",
+            f"where the seeds come to rest, {r.held}",
+        ),
+        Row(
+            "distinct fixed points",
+            str(len(r.unique)),
+            f"{stable} attractors, {len(r.unique) - stable} saddles or repellers"
+            if len(r.unique)
+            else "none certified",
+        ),
+        Row(
+            "dimension of the slow set",
+            "-" if math.isnan(r.slow_participation_ratio) else f"{r.slow_participation_ratio:.2f}",
+            "participation ratio of fixed and slow points",
+        ),
+    ]
+
+
+def _integration(r: IntegrationDirectionResult) -> list[Row]:
+    taus = ", ".join(number(t) for t in r.time_constants[:4, 1].tolist())
+    rows = [
+        Row("slowest time constants", taus, f"{r.unit}, median over {r.n_points} points"),
+        Row(
+            "integrating modes",
+            str(r.n_integrating),
+            f"tau at least the sequence length, {r.sequence_length:g} {r.unit}",
+        ),
+        Row(
+            "slow modes in the PC plane",
+            f"{r.slow_in_plane:.2f}",
+            f"of {r.plane_dim} dimensions; random direction below {r.null_in_plane:.2f}",
+        ),
+    ]
+    if r.readout_in_slow is not None and r.null_in_slow is not None:
+        rows.append(
+            Row(
+                "readout in the slow modes",
+                f"{r.readout_in_slow:.2f}",
+                f"random direction below {r.null_in_slow:.2f}",
+            )
+        )
+    if r.readout is not None:
+        pairs = r.readout.pair_angles.tolist()
+        shown = (
+            ", ".join(f"{a:.1f}" for a in pairs)
+            if len(pairs) <= 6
+            else f"{min(pairs):.1f} to {max(pairs):.1f}"
+        )
+        simplex = f"degrees; a simplex has {r.readout.simplex_angle:.1f}"
+        rows.append(Row("readout angles", shown, simplex))
+    if r.deflections is not None:
+        rows += _deflections(r.deflections)
+    return rows
+
+
+def _deflections(d: Deflections) -> list[Row]:
+    length = d.visited.norm(dim=1)
+    if len(length) > 12:
+        order = length.argsort(descending=True)[:6].tolist()
+        shown = ", ".join(f"{d.tokens[i]} {float(length[i]):.2f}" for i in order)
+        return [Row("largest deflections", shown, "in the PC plane, mean per occurrence")]
+    in_plane = ", ".join(f"{t} {v:.3f}" for t, v in zip(d.tokens, length.tolist(), strict=True))
+    full = ", ".join(
+        f"{t} {v:.3f}" for t, v in zip(d.tokens, d.visited_length.tolist(), strict=True)
+    )
+    return [
+        Row("deflection in the PC plane", in_plane, "mean of s_t - s_(t-1) on PC 1-2"),
+        Row("deflection in the full space", full, "all tokens share a transient here"),
+    ]
+
+
+def number(x: float) -> str:
+    """A time constant in a few characters."""
+    if math.isinf(x):
+        return "inf"
+    return f"{x:.0f}" if x >= 100 else f"{x:.1f}"

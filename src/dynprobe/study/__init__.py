@@ -1,0 +1,1 @@
+"""Training recipes and baselines behind the command line, the examples and the benchmarks."""

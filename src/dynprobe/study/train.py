@@ -1,0 +1,118 @@
+"""The reference training recipe for synthetic tasks."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from dynprobe.study.evaluate import evaluate
+from dynprobe.study.log import Progress, TrainingLog
+from dynprobe.study.penalty import l2_penalty
+from dynprobe.study.randomness import isolated_global_rng
+from dynprobe.tasks.categorical import Categorical
+
+__all__ = ["evaluate", "train"]
+
+
+def train(
+    model: nn.Module,
+    task: Categorical,
+    *,
+    steps: int,
+    batch_size: int = 128,
+    learning_rate: float = 0.1,
+    decay: float = 0.9997,
+    l2: float = 5e-4,
+    clip: float = 10.0,
+    cooldown: int = 0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> TrainingLog:
+    """Train `model` on fresh sequences at every step.
+
+    This is the recipe of Aitken et al. 2020 (arXiv 2010.15114, appendix): cross-entropy at the
+    last step plus ``l2 * sum(theta ** 2)`` over *all* parameters; Adam with learning rate
+    ``learning_rate * decay ** step``, second-moment decay 0.99 and eps 0.1; gradients, the
+    penalty's included, clipped to a total norm of `clip`. The eps is far above a typical
+    gradient, which makes Adam close to gradient descent with momentum, and the penalty decides
+    how many dimensions the trained network uses: neither is a detail.
+
+    Parameters
+    ----------
+    model
+        Called as ``model(tokens, lengths)``, gives logits ``(batch, n_classes)``. Trained in
+        place.
+    task
+        Where sequences come from.
+    steps
+        Number of steps, at least 1.
+    batch_size, learning_rate, decay, l2, clip
+        See above.
+    cooldown
+        Over so many last steps the learning rate also falls linearly to zero. The reference has
+        none: its accuracy then goes up and down by a few percent from step to step, because the
+        rate is high to the end. A cooldown settles it and changes the states' geometry little.
+    seed
+        Seed of the sequences. ``task.sample(..., seed=s)`` for a test needs another seed.
+    progress
+        Called after each step.
+
+    Returns
+    -------
+    TrainingLog
+        Also after a KeyboardInterrupt: the model then keeps what it has learned so far, and the
+        log says so.
+
+    Raises
+    ------
+    ValueError
+        If `steps` or `batch_size` is below 1, or `cooldown` is not within 0 and `steps`.
+    """
+    if steps < 1 or batch_size < 1:
+        raise ValueError(
+            f"steps is {steps} and batch_size is {batch_size}. Pass at least 1 for each."
+        )
+    if not 0 <= cooldown <= steps:
+        raise ValueError(f"cooldown is {cooldown}. Pass 0 to {steps}, the number of steps.")
+
+    def rate(step: int) -> float:
+        return decay**step * min(1.0, (steps - step) / max(cooldown, 1))
+
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    device = parameters[0].device
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.99), eps=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    generator = torch.Generator().manual_seed(seed)
+    losses: list[float] = []
+    interrupted = False
+    was_training = model.training
+    started = time.perf_counter()
+    model.train()
+    try:
+        with isolated_global_rng(seed, device):
+            for step in range(steps):
+                batch = task.sample(batch_size, generator=generator).to(device)
+                loss = cross_entropy(model(batch.tokens, batch.lengths), batch.labels)
+                loss = loss + l2 * l2_penalty(parameters)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(parameters, clip)
+                optimizer.step()
+                schedule.step()
+                losses.append(loss.item())
+                if progress is not None:
+                    progress(step + 1, steps, losses[-1])
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        model.train(was_training)
+    return TrainingLog(
+        losses=tuple(losses),
+        steps_planned=steps,
+        seconds=time.perf_counter() - started,
+        seed=seed,
+        interrupted=interrupted,
+    )

@@ -1,0 +1,5 @@
+"""Systems with known answers, for tests of analyses and plugins."""
+
+from dynprobe.testing.systems import linear_system, ring_attractor, ring_states
+
+__all__ = ["linear_system", "ring_attractor", "ring_states"]

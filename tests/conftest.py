@@ -1,0 +1,55 @@
+"""What this machine has, and a table of what was skipped for want of it.
+
+`@pytest.mark.requires("data")` skips a test where the data folder is not there. A kind named in
+DYNPROBE_REQUIRE (comma-separated) must be there: its absence is then a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # small matrices: threads cost more than they give
+
+KINDS = {
+    "data": lambda: Path(os.environ.get("DYNPROBE_DATA", "/nonexistent")).is_dir(),
+    "chromium": lambda: shutil.which("chromium") is not None,
+    "cuda": torch.cuda.is_available,
+}
+_skipped: Counter[str] = Counter()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("requires"):
+        for kind in marker.args:
+            if KINDS[kind]():
+                continue
+            if kind in os.environ.get("DYNPROBE_REQUIRE", "").split(","):
+                pytest.fail(f"this machine must have {kind} (DYNPROBE_REQUIRE), and has not")
+            _skipped[kind] += 1
+            pytest.skip(f"needs {kind}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("skipped for want of something")
+    if not _skipped:
+        terminalreporter.line("nothing")
+    for kind, count in sorted(_skipped.items()):
+        terminalreporter.line(f"{kind:10} {count} tests")
+
+
+@pytest.fixture
+def data() -> Path:
+    return Path(os.environ["DYNPROBE_DATA"])
+
+
+@pytest.fixture(autouse=True)
+def _global_rng_is_left_alone():
+    """No test may leave the library having drawn from the global generator unnoticed."""
+    torch.manual_seed(0)
+    yield

@@ -1,0 +1,94 @@
+"""What word counts alone say: bag of words, latent-semantic dimension."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dynprobe.study.bag_of_words import bag_of_words
+from dynprobe.study.spectrum import centred_spectrum
+from dynprobe.study.word_counts import latent_semantic_dimension
+from dynprobe.tasks import categorical, text
+
+
+def test_bag_of_words_learns_words_and_cannot_learn_their_order(tmp_path: Path) -> None:
+    by_word, by_order = tmp_path / "word.csv", tmp_path / "order.csv"
+    by_word.write_text(
+        "label,text\n" + "".join(f"{k % 3},x {'abc'[k % 3]}{k % 3} y{k}\n" for k in range(150))
+    )
+    by_order.write_text(
+        "label,text\n" + "".join(f"{k % 2},{('a b', 'b a')[k % 2]}\n" for k in range(150))
+    )
+    result = bag_of_words(text(by_word))
+    assert set(result.accuracy) == {"train", "validation", "test"}
+    assert result.accuracy["test"] == 1
+    assert result.word_logits.shape[1] == 3
+    # Softmax logits matter up to a common shift: three classes leave two dimensions.
+    assert result.spectrum.variance_ratios[2] < 1e-9
+    ordered = bag_of_words(text(by_order, validation=0))
+    assert ordered.accuracy["test"] < 0.8
+    assert set(ordered.accuracy) == {"train", "test"}
+
+
+def test_two_classes_give_opposite_word_logits(tmp_path: Path) -> None:
+    path = tmp_path / "two.csv"
+    path.write_text("label,text\n" + "".join(f"{k % 2},{'ab'[k % 2]}\n" for k in range(60)))
+    result = bag_of_words(text(path))
+    assert result.word_logits.shape == (2, 2)
+    assert torch.equal(result.word_logits[:, 0], -result.word_logits[:, 1])
+    # "a", of class 0, is the first word in the vocabulary.
+    assert result.word_logits[0, 0] > 0
+    assert result.to_dict()["spectrum"]["n_components_95"] == 1
+
+
+def test_spectrum_of_known_points() -> None:
+    points = torch.tensor([[2.0, 0, 5], [-2, 0, 5], [0, 1, 5], [0, -1, 5]])
+    spectrum = centred_spectrum(points)
+    torch.testing.assert_close(
+        spectrum.variance_ratios, torch.tensor([0.8, 0.2, 0.0], dtype=torch.float64)
+    )
+    assert spectrum.participation_ratio == pytest.approx(1 / 0.68)
+    assert spectrum.n_components_95 == 2
+    assert spectrum.to_dict()["variance_ratios"] == pytest.approx([0.8, 0.2, 0])
+
+
+def test_coinciding_points_have_no_dimension() -> None:
+    spectrum = centred_spectrum(torch.ones(3, 2))
+    assert spectrum.to_dict() == {
+        "variance_ratios": [0, 0],
+        "participation_ratio": 0,
+        "n_components_95": 0,
+    }
+
+
+def test_word_frequencies_are_averaged_over_texts_not_words() -> None:
+    tokens = [torch.tensor([0, 0, 0, 1]), torch.tensor([2]), torch.tensor([2, 1])]
+    spectrum = latent_semantic_dimension(tokens, torch.tensor([0, 1, 1]), 3, 2)
+    means = torch.tensor([[0.75, 0.25, 0.0], [0.0, 0.25, 0.75]])
+    expected = centred_spectrum(means)
+    torch.testing.assert_close(spectrum.variance_ratios, expected.variance_ratios)
+    assert spectrum.n_components_95 == 1
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 6])
+def test_the_counting_task_predicts_one_dimension_less_than_classes(n_classes: int) -> None:
+    task = categorical(n_classes)
+    batch = task.sample(4000, seed=0)
+    spectrum = latent_semantic_dimension(
+        batch.sequences(), batch.labels, len(task.vocabulary), n_classes
+    )
+    assert spectrum.participation_ratio == pytest.approx(n_classes - 1, rel=0.03)
+    assert spectrum.n_components_95 == n_classes - 1
+
+
+def test_texts_that_do_not_fit_are_refused() -> None:
+    one = [torch.tensor([0])]
+    with pytest.raises(ValueError, match="1 texts and 2 labels"):
+        latent_semantic_dimension(one, torch.tensor([0, 1]), 2, 2)
+    with pytest.raises(ValueError, match=r"\[1, 0\] for n_classes=2"):
+        latent_semantic_dimension(one, torch.tensor([0]), 2, 2)
+    with pytest.raises(ValueError, match="n_classes=2"):
+        latent_semantic_dimension(one * 3, torch.tensor([0, 1, 2]), 2, 2)
+    empty = torch.tensor([], dtype=torch.int64)
+    with pytest.raises(ValueError, match="Text 1 has no words"):
+        latent_semantic_dimension([*one, empty], torch.tensor([0, 1]), 2, 2)
