@@ -33,6 +33,7 @@ from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.layout import Layout
 
 if TYPE_CHECKING:
+    from dynprobe.analysis import Progress
     from dynprobe.analyzers.base import Analyzer
     from dynprobe.report import Report
 
@@ -305,6 +306,7 @@ class Probe:
         *,
         layers: str | Sequence[str] | None = None,
         seed: int = 0,
+        progress: Progress | None = None,
     ) -> Report:
         """Run analyzers on what has been recorded.
 
@@ -316,6 +318,8 @@ class Probe:
             Keys of recurrences; all by default.
         seed : int
             Seed of everything random in the analysis.
+        progress : callable, optional
+            ``progress(analyzer, layer, done, total)``.
 
         Returns
         -------
@@ -346,7 +350,7 @@ class Probe:
             except ReadoutError as error:
                 readout = str(error)
             subjects.append(Subject(recording, self.recurrence(name), readout))
-        return analyze_subjects(subjects, analyzers, seed=seed)
+        return analyze_subjects(subjects, analyzers, seed=seed, progress=progress)
 
     # -- life cycle --------------------------------------------------------------------------
 

@@ -137,6 +137,13 @@ def test_reference_initialisation(cell: str, gates: int) -> None:
     assert not model.readout.bias.any()
 
 
+def test_reference_embedding_is_small_and_its_padding_zero() -> None:
+    embedding = build(embedding_size=200).emb
+    assert embedding is not None
+    assert float(embedding.weight[1:].detach().std()) == pytest.approx(0.1, rel=0.1)
+    assert not embedding.weight[0].any()
+
+
 def test_torch_initialisation_has_the_distribution_of_torch_layers() -> None:
     model = build(initialisation="torch", hidden_size=100, embedding_size=90)
     theirs = nn.GRU(90, 100)

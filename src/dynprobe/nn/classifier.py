@@ -21,7 +21,7 @@ CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {
 class RNNClassifier(nn.Module):
     """One recurrent layer whose last valid state is read out linearly.
 
-    This is the network of Aitken et al. 2020 (arXiv 2010.15114, section 2): a trainable initial
+    This is the network of Aitken et al. 2020 (arXiv 2010.15114): a trainable initial
     state, ``h_t = F(h_{t-1}, x_t)``, and ``logits = W h_T`` with an optional bias.
 
     Submodules are `emb` (None for one-hot inputs), `rnn` (`torch.nn.GRU`, `LSTM` or `RNN`,

@@ -26,11 +26,11 @@ class BagOfWords:
         Accuracy by part: ``"train"``, ``"validation"``, ``"test"``; parts without texts are left
         out.
     word_logits
-        What one more occurrence of a word adds to the logits before a text is normalised,
-        float64, ``(words seen in training, n_classes)``.
+        What the first occurrence of a word adds to the logits, up to the text's normalisation,
+        float64, ``(words seen in training, n_classes)``, words in order of their ids.
     spectrum
-        PCA of `word_logits`: the number of dimensions that Aitken et al. 2020 (arXiv 2010.15114,
-        section 4) predict from a bag-of-words model.
+        PCA of `word_logits`: the dimensions that a bag-of-words model predicts (Aitken et al.
+        2020, arXiv 2010.15114).
     """
 
     accuracy: dict[str, float]
@@ -42,7 +42,7 @@ class BagOfWords:
         return {"accuracy": dict(self.accuracy), "spectrum": self.spectrum.to_dict()}
 
 
-def bag_of_words(task: TextTask, *, regularisation: float = 3.0) -> BagOfWords:
+def bag_of_words(task: TextTask, *, regularisation: float = 1.0) -> BagOfWords:
     """Train a logistic regression on tf-idf weights of `task`'s tokens.
 
     It sees what a network sees: the same training part, vocabulary and cut.

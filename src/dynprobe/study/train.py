@@ -33,7 +33,7 @@ def train(
 ) -> TrainingLog:
     """Train `model` on fresh sequences at every step.
 
-    This is the recipe of Aitken et al. 2020 (arXiv 2010.15114, appendix): cross-entropy at the
+    This is the recipe of Aitken et al. 2020 (arXiv 2010.15114): cross-entropy at the
     last step plus ``l2 * sum(theta ** 2)`` over *all* parameters; Adam with learning rate
     ``learning_rate * decay ** step``, second-moment decay 0.99 and eps 0.1; gradients, the
     penalty's included, clipped to a total norm of `clip`. The eps is far above a typical
@@ -53,8 +53,10 @@ def train(
         See above.
     cooldown
         Over so many last steps the learning rate also falls linearly to zero. The reference has
-        none: its accuracy then goes up and down by a few percent from step to step, because the
-        rate is high to the end. A cooldown settles it and changes the states' geometry little.
+        none: its rate is high to the end, and accuracy goes up and down by some percent. With 3
+        classes, length 50 and a GRU of 64 units (seeds 0, 1, 2), 2000 steps without a cooldown
+        gave accuracies of 0.96 to 0.99 and two or three components for 95 % of the states'
+        variance; 2500 steps, the last 300 cooling down, gave 0.998 to 1.000 and two components.
     seed
         Seed of the sequences. ``task.sample(..., seed=s)`` for a test needs another seed.
     progress
@@ -98,7 +100,7 @@ def train(
                 loss = cross_entropy(model(batch.tokens, batch.lengths), batch.labels)
                 loss = loss + l2 * l2_penalty(parameters)
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
                 nn.utils.clip_grad_norm_(parameters, clip)
                 optimizer.step()
                 schedule.step()

@@ -16,7 +16,7 @@ def latent_semantic_dimension(
     """Predict the dimension of a network's states from word counts.
 
     PCA of the classes' mean word-frequency vectors about their common mean; the number of
-    significant components is the prediction (Aitken et al. 2020, arXiv 2010.15114, section 4).
+    significant components is the prediction (Aitken et al. 2020, arXiv 2010.15114).
 
     Parameters
     ----------

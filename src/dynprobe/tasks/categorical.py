@@ -17,7 +17,7 @@ class Categorical:
     """Sequences of evidence and neutral words; the label is the class with most evidence.
 
     Each class has one evidence word, worth +1 for that class, and one neutral word is worth
-    nothing (Aitken et al. 2020, arXiv 2010.15114, section 3.1). A network that solves the task
+    nothing (Aitken et al. 2020, arXiv 2010.15114). A network that solves the task
     has to remember ``n_classes - 1`` numbers, the relative evidence.
 
     Word ids are positions in `vocabulary`. Sequences of one length need no padding, and the

@@ -2,7 +2,7 @@
 
 Independent words concentrate near equal counts, so that a network sees little strong evidence
 and its states fill more dimensions than the task has. Drawing the *counts* uniformly is what
-Aitken et al. 2020 (arXiv 2010.15114, section 3.1) do.
+Aitken et al. 2020 (arXiv 2010.15114) do.
 """
 
 from __future__ import annotations

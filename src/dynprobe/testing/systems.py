@@ -72,8 +72,9 @@ def ring_attractor(
         generator = torch.Generator().manual_seed(seed)
         jitter = torch.randn(units, units, generator=generator, dtype=torch.float64)
         weight = weight + noise * jitter / math.sqrt(units)
-    # without the initialisation, which would draw from the global random state
-    module: nn.RNN = nn.utils.skip_init(nn.RNN, 1, units, batch_first=True, dtype=torch.float64)
+    # by way of the meta device: an initialisation would draw from the global random state
+    module = nn.RNN(1, units, batch_first=True, dtype=torch.float64, device="meta")
+    module = module.to_empty(device="cpu")
     with torch.no_grad():
         for name, p in module.named_parameters():
             p.copy_(weight if name == "weight_hh_l0" else torch.zeros_like(p))

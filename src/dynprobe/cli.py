@@ -1,0 +1,189 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from dynprobe.report import Report
+    from dynprobe.study.demo import Stage
+
+app = typer.Typer(
+    name="dynprobe",
+    help="See what a recurrent or linear-attention model computes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+class Cell(str, Enum):
+    """Recurrent layers that can be trained from the command line."""
+
+    gru = "gru"
+    lstm = "lstm"
+
+
+Out = Annotated[
+    Path, typer.Option(help="Where to write: .html, .json, or a folder for PNG pictures.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+@app.command()
+def demo(
+    out: Out = Path("report.html"),
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 3,
+    units: Annotated[int, typer.Option(min=2, help="Units of the GRU.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 2000,
+    seed: Seed = 0,
+) -> None:
+    """Train a GRU on counting evidence, attach, analyse, write a report."""
+    from dynprobe.study.demo import run_demo
+
+    _check_suffix(out)
+    with _progress() as stage:
+        report = run_demo(
+            n_classes=classes, hidden_size=units, steps=steps, seed=seed, progress=stage
+        )
+    _show(report, out)
+
+
+@app.command()
+def run(
+    text: Annotated[Path, typer.Option(help="CSV or TSV file, or a folder with train and test.")],
+    model: Annotated[Cell, typer.Option(help="Recurrent layer.")] = Cell.gru,
+    out: Out = Path("report.html"),
+    text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
+    units: Annotated[int, typer.Option(min=2, help="Units of the layer.")] = 128,
+    epochs: Annotated[int, typer.Option(min=1, help="Times through the training texts.")] = 6,
+    seed: Seed = 0,
+) -> None:
+    """Train a classifier on labelled text, attach, analyse, write a report."""
+    from dynprobe.study.text_study import TextModel, run_text
+
+    _check_suffix(out)
+    with _progress() as stage:
+        report = run_text(
+            text,
+            model=TextModel(cell=model.value, hidden_size=units, epochs=epochs),
+            text_column=text_column,
+            label_column=label_column,
+            seed=seed,
+            progress=stage,
+        )
+    _show(report, out)
+
+
+@app.command()
+def analyze(
+    recording: Annotated[Path, typer.Argument(help="A file written by Recording.save().")],
+    analyzer: Annotated[
+        list[str] | None, typer.Option(help="Analyzer to run; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the report, if at all.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Analyse a saved recording."""
+    import dynprobe
+
+    if out is not None:
+        _check_suffix(out)
+    report = dynprobe.analyze(dynprobe.load(recording), analyzer or None, seed=seed)
+    _show(report, out)
+
+
+@app.command()
+def plugins() -> None:
+    """List analyzers and recurrences, built in and installed."""
+    from dynprobe.analyzers.registry import BUILT_IN, find_analyzer, installed_analyzers
+    from dynprobe.errors import PluginError
+    from dynprobe.plugins import RECURRENCES, discover
+
+    table = Table("kind", "name", "from", "version", "status", box=None, pad_edge=False)
+    for name in BUILT_IN:
+        table.add_row("analyzer", name, "dynprobe", "", "built in")
+    for plugin in installed_analyzers():
+        try:
+            find_analyzer(plugin.name)
+            status = Text("ok")
+        except PluginError as error:
+            status = Text(str(error), style="red")
+        table.add_row("analyzer", plugin.name, plugin.distribution, plugin.version, status)
+    for plugin in discover(RECURRENCES):
+        try:
+            plugin.load()
+            status = Text("ok")
+        except PluginError as error:
+            status = Text(str(error), style="red")
+        table.add_row("recurrence", plugin.name, plugin.distribution, plugin.version, status)
+    console.print(table)
+
+
+def main() -> None:
+    """Run the command line; an error of dynprobe's own is one message, not a traceback."""
+    from dynprobe.errors import DynprobeError
+
+    try:
+        app()
+    except DynprobeError as error:
+        errors.print(Text(f"dynprobe: {error}", style="red"))
+        raise SystemExit(2) from None
+
+
+@contextmanager
+def _progress() -> Iterator[Stage]:
+    """Yield a bar per stage; nothing where the output is not a terminal."""
+    with Progress(
+        TextColumn("{task.description:22}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        disable=not errors.is_terminal,
+    ) as bars:
+        tasks = {}
+
+        def stage(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name.replace("_", " "), total=total)
+            bars.update(tasks[name], completed=done)
+
+        yield stage
+
+
+def _check_suffix(out: Path) -> None:
+    # before minutes of training, not after
+    if out.suffix not in ("", ".html", ".htm", ".json"):
+        raise typer.BadParameter(
+            f"{out} ends in {out.suffix}; a report is .html, .json, or a folder of PNG files.",
+            param_hint="--out",
+        )
+    if not out.parent.is_dir():
+        raise typer.BadParameter(f"the folder {out.parent} does not exist.", param_hint="--out")
+
+
+def _show(report: Report, out: Path | None) -> None:
+    for key, value in report.details.items():
+        console.print(Text.assemble((f"{key}: ", "cyan"), value))
+    console.print(report)
+    if out is not None:
+        console.print(Text(f"Written to {report.save(out)}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""A report as one page that needs nothing else: no network, no scripts, no files beside it."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+
+import torch
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from dynprobe.report.figures import Picture, pictures
+from dynprobe.report.figures.style import to_bytes
+from dynprobe.report.report import Report
+from dynprobe.report.summary import Row, number, summary
+
+#: An SVG above this is dots and text outlines by the hundred; a PNG is smaller.
+MAX_SVG_BYTES = 250_000
+RASTER_DPI = 160
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One of the numbers a reader sees first."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure ready for the page: its data URI, or why there is none."""
+
+    title: str
+    caption: str
+    source: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One layer of the page."""
+
+    layer: str
+    anchor: str
+    headlines: list[Headline]
+    sentences: list[str]
+    figures: list[Shown]
+    tables: dict[str, list[Row]]
+    skipped: dict[str, str]
+    failed: dict[str, tuple[str, str]]
+    notes: tuple[str, ...]
+
+    @property
+    def by_label(self) -> dict[str, str]:
+        """Headline numbers by what they are."""
+        return {h.label: h.value for h in self.headlines}
+
+
+def render_html(report: Report) -> str:
+    """Make one self-contained page of a report.
+
+    Parameters
+    ----------
+    report : Report
+        What to show. Names and error texts in it are escaped.
+
+    Returns
+    -------
+    str
+        HTML with the figures inside; it loads nothing and runs nothing.
+    """
+    from dynprobe import __version__
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        resources.files("dynprobe.report").joinpath("page.html").read_text(encoding="utf-8")
+    )
+    sections = [_section(report, layer, i) for i, layer in enumerate(report.layers)]
+    first = _most_telling(report, sections)
+    ordered = sections if first is None else [first, *sections]
+    page = template.render(
+        sections=sections,
+        first=first,
+        measures=list(dict.fromkeys(h.label for s in ordered for h in s.headlines)),
+        details=report.details,
+        interrupted=report.interrupted,
+        footer={
+            "dynprobe": __version__,
+            "torch": torch.__version__,
+            "seed": str(report.seed),
+            "written": datetime.date.today().isoformat(),
+        },
+    )
+    # a lone surrogate in a token has no UTF-8
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _section(report: Report, layer: str, index: int) -> Section:
+    skipped = {name: why for (name, at), why in report.skipped.items() if at == layer}
+    failures = {name: f for (name, at), f in report.failures.items() if at == layer}
+    return Section(
+        layer=layer,
+        anchor=f"layer-{index}",
+        headlines=list(_headlines(report, layer)),
+        sentences=list(_sentences(report, layer)),
+        figures=[_shown(picture) for picture in pictures(report, layer)],
+        tables={
+            name: rows
+            for name, rows in summary(report, layer).items()
+            if name not in skipped and name not in failures
+        },
+        skipped=skipped,
+        failed={name: (str(f), f.traceback) for name, f in failures.items()},
+        notes=report.views[layer].notes,
+    )
+
+
+def _most_telling(report: Report, sections: list[Section]) -> Section | None:
+    """The layer that the page opens with: the last one that is read out, else the last."""
+    judged = [s for s in sections if report.views[s.layer].accuracy is not None]
+    read_out = [s for s in sections if report.views[s.layer].prediction is not None]
+    candidates = judged or read_out or sections
+    return candidates[-1] if candidates else None
+
+
+def _headlines(report: Report, layer: str) -> Iterator[Headline]:
+    """The few numbers that answer: does it work, how many dimensions, what holds them."""
+    view = report.views[layer]
+    if view.accuracy is not None:
+        yield Headline(f"{view.accuracy:.3f}", "accuracy", "of the recorded sequences")
+    dimension = report.get("manifold_dimension", layer)
+    if dimension is not None:
+        n = dimension.n_classes
+        expected = "" if n is None else f"N − 1 = {n - 1} for {n} classes"
+        pr = f"{dimension.participation_ratio:.2f}"
+        yield Headline(pr, "participation ratio", expected or "dimensions in use")
+        yield Headline(str(dimension.components_95), "components for 95 %", "of the variance")
+    integration = report.get("integration_direction", layer)
+    if integration is not None and integration.readout is not None:
+        angle = integration.readout.pair_angles.mean()
+        simplex = f"a simplex has {integration.readout.simplex_angle:.1f}°"
+        yield Headline(f"{float(angle):.1f}°", "mean readout angle", simplex)
+    found = report.get("fixed_points", layer)
+    if found is not None:
+        seeds = found.n_fixed + found.n_slow + found.n_unconverged
+        rest = f"distinct; {found.n_slow} of {seeds} seeds on slow points"
+        yield Headline(str(len(found.unique)), "fixed points", rest)
+    if integration is not None:
+        span = f"τ of a whole sequence, {integration.sequence_length:g} {integration.unit}"
+        yield Headline(str(integration.n_integrating), "integrating modes", span)
+
+
+def _sentences(report: Report, layer: str) -> Iterator[str]:
+    """The same in words."""
+    view = report.views[layer]
+    yield f"{view.states_seen:,} states of {layer} were recorded."
+    dimension = report.get("manifold_dimension", layer)
+    if dimension is not None and math.isfinite(dimension.participation_ratio):
+        n, k = dimension.n_classes, dimension.components_95
+        text = f"They use about {dimension.participation_ratio:.1f} dimensions"
+        text += f" ({k} principal component{'' if k == 1 else 's'} for 95 % of the variance)"
+        yield text + ("." if n is None else f"; integrating {n} classes takes {n - 1}.")
+    found = report.get("fixed_points", layer)
+    if found is not None:
+        stable = int((found.n_unstable == 0).sum())
+        points = "point" if len(found.unique) == 1 else "points"
+        yield (
+            f"With {found.held}, the search certified {len(found.unique)} distinct fixed {points} "
+            f"({stable} stable), and {found.n_slow} seeds came to rest on slow points."
+        )
+    integration = report.get("integration_direction", layer)
+    if integration is not None and len(integration.time_constants):
+        slowest = float(integration.time_constants[:, 1].max())
+        yield (
+            f"The slowest mode has a median time constant of {number(slowest)} "
+            f"{integration.unit}; a sequence lasts {integration.sequence_length:g}."
+        )
+
+
+def _shown(picture: Picture) -> Shown:
+    source, problem = "", picture.problem
+    if picture.figure is not None:
+        try:
+            source = _data_uri(picture.figure)
+        except Exception as error:  # the figure may be a plugin's own
+            problem = f"{type(error).__name__}: {error}"
+    return Shown(picture.title, picture.caption, source, problem)
+
+
+def _data_uri(figure: Figure) -> str:
+    """Sharp at any size where that is cheap; as an image, so that nothing in it can run."""
+    kind, data = "svg+xml", to_bytes(figure, "svg", dpi=RASTER_DPI)
+    if len(data) > MAX_SVG_BYTES:
+        kind, data = "png", to_bytes(figure, "png")
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

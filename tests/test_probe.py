@@ -1,0 +1,510 @@
+"""Finding layers, and what the forward pass tells about its sequences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import dynprobe
+from dynprobe.errors import (
+    AmbiguousNameError,
+    NoRecurrenceError,
+    NothingRecordedError,
+    ReadoutError,
+    SequenceError,
+    UnknownNameError,
+)
+
+
+class Classifier(nn.Module):
+    """Embedding, one recurrent layer, a readout of the last valid state."""
+
+    def __init__(self, rnn, hidden=6, classes=3, reads="last"):
+        super().__init__()
+        self.emb = nn.Embedding(11, 5)
+        self.rnn = rnn
+        self.fc = nn.Linear(hidden, classes)
+        self.reads = reads
+
+    def forward(self, input_ids, attention_mask=None, lengths=None, labels=None):
+        x = self.emb(input_ids)
+        out, hn = self.rnn(x)
+        if self.reads == "last":
+            return self.fc(out[:, -1])
+        if self.reads == "hn":
+            return self.fc((hn[0] if isinstance(hn, tuple) else hn)[-1])
+        if self.reads == "hc":
+            return self.fc(torch.cat([hn[0][-1], hn[1][-1]], -1))
+        if self.reads == "all":
+            return self.fc(out)
+        if self.reads == "mean":
+            return self.fc(out.mean(1))
+        if self.reads == "both":
+            return self.fc(torch.cat([hn[-2], hn[-1]], -1))
+        if self.reads == "gather":
+            return self.fc(out[torch.arange(len(out)), lengths - 1])
+        raise AssertionError(self.reads)
+
+
+def gru(**options):
+    return nn.GRU(5, 6, batch_first=True, **options)
+
+
+IDS = torch.randint(0, 11, (4, 7), generator=torch.Generator().manual_seed(0))
+
+
+class TestLayers:
+    def model(self):
+        return nn.ModuleDict(
+            {
+                "encoder": nn.ModuleDict({"a": nn.GRU(5, 6), "b": nn.LSTM(5, 6, 2)}),
+                "cell": nn.GRUCell(5, 6),
+                "head": nn.Linear(6, 2),
+            }
+        )
+
+    def keys(self, *args, **kwargs):
+        return [info.key for info in dynprobe.attach(self.model(), *args, **kwargs).layers]
+
+    def test_all_are_found(self):
+        assert self.keys() == ["encoder.a", "encoder.b.l0", "encoder.b.l1", "cell"]
+
+    def test_by_name_glob_list_and_object(self):
+        assert self.keys("cell") == ["cell"]
+        assert self.keys("encoder.*") == ["encoder.a", "encoder.b.l0", "encoder.b.l1"]
+        assert self.keys(["cell", "encoder.a"]) == ["encoder.a", "cell"]
+        model = self.model()
+        probe = dynprobe.attach(model, model["encoder"]["a"])
+        assert [info.key for info in probe.layers] == ["encoder.a"]
+
+    def test_the_model_itself_may_be_the_layer(self):
+        probe = dynprobe.attach(nn.LSTM(5, 6))
+        assert [info.key for info in probe.layers] == ["lstm"]
+
+    def test_layers_print_how_states_are_obtained(self):
+        text = repr(dynprobe.attach(self.model()))
+        assert "the output is the state" in text
+        assert "c rebuilt on request" in text
+        assert "[h: 6, c: 6]" in text
+
+    def test_no_recurrent_layer(self):
+        with pytest.raises(NoRecurrenceError, match=r"made of Linear.*register_recurrence"):
+            dynprobe.attach(nn.Linear(3, 2))
+
+    def test_unknown_name_lists_near_matches(self):
+        with pytest.raises(UnknownNameError, match=r"'encoder\.c'.*Did you mean 'encoder\.[ab]'"):
+            self.keys("encoder.c")
+
+    def test_a_module_that_is_no_recurrence(self):
+        with pytest.raises(NoRecurrenceError, match="'head' is a Linear"):
+            self.keys("head")
+        with pytest.raises(NoRecurrenceError, match="Linear given as a layer"):
+            self.keys(nn.Linear(2, 2))
+
+    def test_a_name_left_out_where_several_are_possible(self):
+        with pytest.raises(AmbiguousNameError, match=r"4 recurrences.*encoder\.b\.l1"):
+            dynprobe.attach(self.model()).recording()
+
+    def test_unknown_recording(self):
+        with pytest.raises(UnknownNameError, match="Did you mean 'cell'"):
+            dynprobe.attach(self.model()).recording("cel")
+
+
+class TestNothingRecorded:
+    def test_before_any_forward(self):
+        probe = dynprobe.attach(gru())
+        for ask in (probe.recording, probe.analyze, probe.readout):
+            with pytest.raises(NothingRecordedError, match=r"Call model\(\.\.\.\)"):
+                ask()
+
+    def test_a_forward_that_never_reached_the_layer(self):
+        class Bypass(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.rnn = gru()
+
+            def forward(self, x):
+                return self.rnn.forward(x)  # hooks do not fire
+
+        model = Bypass()
+        probe = dynprobe.attach(model)
+        model(torch.randn(2, 3, 5))
+        with pytest.raises(NothingRecordedError, match=r"1 forward passes, but 'rnn' was never"):
+            probe.recording()
+
+    def test_after_detach(self):
+        probe = dynprobe.attach(gru())
+        probe.detach()
+        with pytest.raises(NothingRecordedError, match="The probe is detached"):
+            probe.recording()
+
+    def test_clear_forgets(self):
+        model = gru()
+        probe = dynprobe.attach(model)
+        model(torch.randn(2, 3, 5))
+        probe.clear()
+        with pytest.raises(NothingRecordedError):
+            probe.recording()
+
+
+class TestCalls:
+    def test_batches_of_different_size_and_length_are_put_together(self):
+        model = gru()
+        with dynprobe.attach(model) as probe:
+            a, _ = model(torch.randn(2, 3, 5))
+            b, _ = model(torch.randn(4, 6, 5))
+        rec = probe.recording()
+        assert rec.states.shape == (6, 6, 6)
+        assert rec.lengths.tolist() == [3, 3, 6, 6, 6, 6]
+        assert torch.equal(rec.states[:2, :3], a)
+        assert torch.equal(rec.states[2:], b)
+        assert rec.flat().shape == (30, 6)
+        assert torch.equal(rec.final, torch.cat([a[:, -1], b[:, -1]]))
+
+    def test_the_recording_is_the_same_object_until_the_next_call(self):
+        model = gru()
+        probe = dynprobe.attach(model)
+        model(torch.randn(2, 3, 5))
+        rec = probe.recording().annotate(labels=[0, 1])
+        assert probe.recording() is rec
+        assert probe.recording().labels.tolist() == [0, 1]
+        model(torch.randn(2, 3, 5))
+        assert len(probe.recording()) == 4
+
+    @pytest.mark.parametrize("detach", [False, True], ids=["identity", "equal_values"])
+    @pytest.mark.parametrize("cls", [nn.GRU, nn.LSTM])
+    def test_a_call_that_is_given_the_last_state_continues_it(self, cls, detach):
+        model = cls(5, 6, batch_first=True)
+        x = torch.randn(3, 8, 5)
+        with torch.no_grad():
+            whole, _ = model(x)
+        with dynprobe.attach(model) as probe:
+            _, state = model(x[:, :3])
+            if detach:
+                state = tuple(s.detach().clone() for s in state) if cls is nn.LSTM else (
+                    state.detach().clone())
+            model(x[:, 3:], state)
+            model(x[:1])  # and a fresh one
+        rec = probe.recording()
+        assert rec.states.shape[:2] == (4, 8)
+        torch.testing.assert_close(rec.part("h")[:3], whole)
+        assert any("joined" in note for note in rec.meta.notes)
+
+    def test_continued_packed_calls_follow_each_sequence(self):
+        model = gru()
+        x = torch.randn(2, 9, 5)
+        with dynprobe.attach(model) as probe, torch.no_grad():
+            first = pack_padded_sequence(
+                x[:, :4], torch.tensor([2, 4]), batch_first=True, enforce_sorted=False)
+            _, state = model(first)
+            model(x[:, 4:], state)
+            short, _ = model(torch.cat([x[:1, :2], x[:1, 4:]], 1))
+        rec = probe.recording()
+        assert rec.lengths.tolist() == [7, 9, 7]
+        torch.testing.assert_close(rec.states[0, :7], short[0])
+
+    def test_zeros_are_a_fresh_start(self):
+        model = nn.GRU(5, 6, batch_first=True)
+        with dynprobe.attach(model) as probe:
+            for _ in range(3):
+                model(torch.randn(2, 4, 5), torch.zeros(1, 2, 6))
+        assert probe.recording().states.shape == (6, 4, 6)
+
+    def test_a_reordered_state_raises(self):
+        model = gru()
+        with dynprobe.attach(model):
+            _, state = model(torch.randn(3, 4, 5))
+            with pytest.raises(SequenceError, match="in another order"):
+                model(torch.randn(3, 4, 5), state[:, [2, 0, 1]])
+            _, state = model(torch.randn(3, 4, 5))
+            with pytest.raises(SequenceError, match="some of them only"):
+                model(torch.randn(2, 4, 5), state[:, :2])
+
+    def test_forced_sequence(self):
+        model = gru()
+        with dynprobe.attach(model) as probe:
+            for _ in range(2):
+                with probe.sequence():
+                    _, state = model(torch.randn(2, 3, 5))
+                    model(torch.randn(2, 3, 5), state * 0.5)
+            with probe.sequence():
+                model(torch.randn(2, 3, 5))
+                with pytest.raises(SequenceError, match="from 2 to 4 sequences"):
+                    model(torch.randn(4, 3, 5))
+        assert probe.recording().lengths.tolist()[:4] == [6, 6, 6, 6]
+
+    @pytest.mark.parametrize(
+        ("cell", "width"), [(nn.RNNCell(5, 6), 6), (nn.GRUCell(5, 6), 6), (nn.LSTMCell(5, 6), 12)]
+    )
+    def test_cells_in_loops(self, cell, width):
+        x = torch.randn(3, 7, 5)
+        with dynprobe.attach(cell) as probe:
+            for batch in (x, x[:2, :4]):
+                state = None
+                for step in batch.unbind(1):
+                    state = cell(step, state)
+        rec = probe.recording()
+        assert rec.states.shape == (5, 7, width)
+        assert rec.lengths.tolist() == [7, 7, 7, 4, 4]
+        expected = torch.cat(state, -1) if isinstance(state, tuple) else state
+        assert torch.equal(rec.final[3:], expected)
+        rollout = probe.recurrence().rollout(rec.initial, rec.inputs)
+        torch.testing.assert_close(rollout[:3], rec.states[:3])
+
+    def test_given_initial_state_is_recorded(self):
+        model = gru()
+        h0 = torch.randn(1, 2, 6)
+        with dynprobe.attach(model) as probe:
+            model(torch.randn(2, 3, 5), h0)
+        assert torch.equal(probe.recording().initial, h0[0])
+        assert torch.equal(probe.recording().before[:, 0], h0[0])
+
+
+class TestLengths:
+    def record(self, **kwargs):
+        model = Classifier(gru(), reads="last")
+        with dynprobe.attach(model) as probe:
+            model(IDS, **kwargs)
+        return probe.recording(), model
+
+    def test_right_padding_from_an_attention_mask(self):
+        mask = torch.tensor([[1] * n + [0] * (7 - n) for n in (7, 3, 5, 1)])
+        rec, _ = self.record(attention_mask=mask)
+        assert rec.lengths.tolist() == [7, 3, 5, 1]
+        assert torch.equal(rec.mask.int(), mask.int())
+        assert rec.states[~rec.mask].abs().sum() == 0
+        assert len(rec.flat()) == 16
+        assert "lengths: attention mask" in rec.meta.notes
+
+    def test_left_padding_moves_the_valid_steps_to_the_front(self):
+        mask = torch.tensor([[0] * (7 - n) + [1] * n for n in (7, 3, 5, 1)])
+        rec, model = self.record(attention_mask=mask)
+        out, _ = model.rnn(model.emb(IDS))
+        assert rec.lengths.tolist() == [7, 3, 5, 1]
+        torch.testing.assert_close(rec.states[1, :3], out[1, 4:])
+        torch.testing.assert_close(rec.initial[1], out[1, 3])  # the padding has moved the state
+        assert torch.equal(rec.tokens[1, :3], IDS[1, 4:])
+        recurrence = dynprobe.attach(model.rnn).recurrence()
+        rollout = recurrence.rollout(rec.initial, rec.inputs)
+        torch.testing.assert_close(rollout[1, :3], rec.states[1, :3])
+
+    def test_a_mask_with_a_hole(self):
+        mask = torch.ones(4, 7)
+        mask[2, 3] = 0
+        with pytest.raises(SequenceError, match="sequence 2 has a hole"):
+            self.record(attention_mask=mask)
+
+    def test_lengths_argument_and_annotation(self):
+        rec, _ = self.record(lengths=torch.tensor([7, 3, 5, 1]))
+        assert rec.lengths.tolist() == [7, 3, 5, 1]
+        rec, _ = self.record()
+        rec.annotate(lengths=[7, 3, 5, 1])
+        assert rec.states[1, 3:].abs().sum() == 0
+
+    def test_another_argument_named(self):
+        class Other(Classifier):
+            def forward(self, input_ids, n):
+                return super().forward(input_ids)
+
+        model = Other(gru())
+        with dynprobe.attach(model, lengths="n") as probe:
+            model(IDS, [7, 3, 5, 1])
+        assert probe.recording().lengths.tolist() == [7, 3, 5, 1]
+
+    def test_reverse_direction_follows_the_order_it_ran_in(self):
+        model = Classifier(gru(bidirectional=True), hidden=12)
+        mask = torch.tensor([[1] * n + [0] * (7 - n) for n in (7, 3, 5, 1)])
+        with dynprobe.attach(model) as probe, torch.no_grad():
+            model(IDS, attention_mask=mask)
+        with torch.no_grad():
+            out = model.rnn(model.emb(IDS))[0][..., 6:]
+        rec = probe.recording("rnn.l0.reverse")
+        torch.testing.assert_close(rec.states[1, :3], out[1, :3].flip(0))
+        assert torch.equal(rec.tokens[1, :3], IDS[1, :3].flip(0))
+        torch.testing.assert_close(rec.initial[1], out[1, 3])  # it came through the padding
+
+    def test_lengths_longer_than_the_layer_ran(self):
+        with pytest.raises(SequenceError, match="between 1 and 9"):
+            self.record(lengths=torch.tensor([9, 3, 5, 1]))
+
+
+class TestTokens:
+    def test_ids_of_the_embedding_that_feeds_the_layer(self):
+        model = Classifier(gru())
+        with dynprobe.attach(model, vocabulary=[f"w{i}" for i in range(11)]) as probe:
+            model(IDS)
+        rec = probe.recording()
+        assert torch.equal(rec.tokens, IDS)
+        assert rec.meta.vocabulary[3] == "w3"
+
+    def test_time_first(self):
+        model = Classifier(nn.GRU(5, 6))
+        with dynprobe.attach(model) as probe:
+            model(IDS.T)
+        assert torch.equal(probe.recording().tokens, IDS)
+
+    def test_two_embeddings_are_told_apart_by_what_feeds_or_by_input_ids_or_left_open(self):
+        class Two(nn.Module):
+            def __init__(self, summed):
+                super().__init__()
+                self.words = nn.Embedding(11, 5)
+                self.tags = nn.Embedding(11, 5)
+                self.rnn = gru()
+                self.summed = summed
+
+            def forward(self, ids, tags):
+                other = self.tags(tags)
+                x = self.words(ids)
+                return self.rnn(x + other if self.summed else x)
+
+        tags = torch.zeros_like(IDS)
+        model = Two(summed=False)
+        with dynprobe.attach(model) as probe:
+            model(IDS, tags)
+        assert torch.equal(probe.recording().tokens, IDS)
+        model = Two(summed=True)
+        with dynprobe.attach(model) as probe:
+            model(IDS, tags)
+        assert probe.recording().tokens is None
+        assert any("attach(..., tokens=)" in note for note in probe.recording().meta.notes)
+        with dynprobe.attach(model, tokens="words") as probe:
+            model(IDS, tags)
+        assert torch.equal(probe.recording().tokens, IDS)
+
+    def test_unknown_embedding(self):
+        with pytest.raises(UnknownNameError, match="Did you mean 'emb'"):
+            dynprobe.attach(Classifier(gru()), tokens="embb")
+
+    def test_labels_argument(self):
+        model = Classifier(gru())
+        with dynprobe.attach(model) as probe:
+            model(IDS, labels=torch.tensor([0, 1, 2, 0]))
+            model(IDS, labels=torch.tensor([2, 1, 2, 0]))
+        assert probe.recording().labels.tolist() == [0, 1, 2, 0, 2, 1, 2, 0]
+
+    def test_one_embedding_call_per_step(self):
+        class Loop(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.emb = nn.Embedding(11, 5)
+                self.cell = nn.GRUCell(5, 6)
+                self.fc = nn.Linear(6, 3)
+
+            def forward(self, ids):
+                h, logits = None, []
+                for t in range(ids.shape[1]):
+                    h = self.cell(self.emb(ids[:, t]), h)
+                    logits.append(self.fc(h))
+                return torch.stack(logits, 1)
+
+        model = Loop()
+        with dynprobe.attach(model) as probe:
+            out = model(IDS)
+        rec = probe.recording()
+        assert torch.equal(rec.tokens, IDS)
+        assert torch.equal(rec.logits, out)
+        assert torch.equal(rec.final_logits, out[:, -1])
+
+
+class TestReadout:
+    @pytest.mark.parametrize(
+        ("rnn", "reads", "hidden", "parts"),
+        [
+            ("gru", "last", 6, ["h"]),
+            ("gru", "hn", 6, ["h"]),
+            ("gru", "all", 6, ["h"]),
+            ("lstm", "last", 6, ["h"]),
+            ("lstm", "hc", 12, ["h", "c"]),
+        ],
+    )
+    def test_the_linear_that_is_fed_by_the_state_is_found(self, rnn, reads, hidden, parts):
+        cls = {"gru": nn.GRU, "lstm": nn.LSTM}[rnn]
+        model = Classifier(cls(5, 6, batch_first=True), hidden, reads=reads)
+        with dynprobe.attach(model) as probe:
+            out = model(IDS)
+        readout, rec = probe.readout(), probe.recording()
+        assert readout.name == "fc"
+        assert readout.weight.shape == (3, rec.states.shape[-1])
+        if parts == ["h"] and rnn == "lstm":
+            assert readout.weight[:, 6:].abs().sum() == 0
+        assert torch.equal(rec.logits, out)
+        torch.testing.assert_close(readout(rec.final), rec.final_logits)
+
+    def test_read_at_the_last_valid_step(self):
+        model = Classifier(gru(), reads="gather")
+        lengths = torch.tensor([7, 3, 5, 1])
+        with dynprobe.attach(model) as probe:
+            model(IDS, lengths=lengths)
+        rec = probe.recording()
+        torch.testing.assert_close(probe.readout()(rec.final), rec.logits)
+
+    @pytest.mark.parametrize(
+        ("reads", "options", "hidden", "reason"),
+        [("mean", {}, 6, "mean of the states"), ("both", {"bidirectional": True}, 12, "both dire")],
+    )
+    def test_what_is_not_linear_in_the_state_is_said_so(self, reads, options, hidden, reason):
+        model = Classifier(gru(**options), hidden, reads=reads)
+        with dynprobe.attach(model) as probe:
+            model(IDS)
+        key = "rnn" if not options else "rnn.l0"
+        with pytest.raises(ReadoutError, match=reason):
+            probe.readout(key)
+
+    def test_an_mlp_is_not_linear(self):
+        class Mlp(Classifier):
+            def forward(self, ids):
+                return self.fc(torch.relu(self.rnn(self.emb(ids))[0][:, -1]))
+
+        model = Mlp(gru())
+        with dynprobe.attach(model) as probe:
+            model(IDS)
+        with pytest.raises(ReadoutError, match="something in between"):
+            probe.readout()
+
+    def test_several_candidates_are_listed(self):
+        class Two(Classifier):
+            def __init__(self):
+                super().__init__(gru())
+                self.other = nn.Linear(6, 2)
+
+            def forward(self, ids):
+                h = self.rnn(self.emb(ids))[0][:, -1]
+                return self.fc(h), self.other(h)
+
+        model = Two()
+        with dynprobe.attach(model) as probe:
+            model(IDS)
+        with pytest.raises(ReadoutError, match=r"fc, other.*readout="):
+            probe.readout()
+        with dynprobe.attach(model, readout="other") as probe:
+            out = model(IDS)
+        assert probe.readout().n_classes == 2
+        assert torch.equal(probe.recording().logits, out[1])
+
+    def test_given_as_weight_and_bias(self):
+        weight, bias = torch.randn(4, 6), torch.randn(4)
+        model = gru()
+        with dynprobe.attach(model, readout=(weight, bias)) as probe:
+            model(torch.randn(2, 3, 5))
+        assert torch.equal(probe.readout().weight, weight)
+
+    def test_wrong_width(self):
+        with pytest.raises(ReadoutError, match=r"weight \(4, 7\), but the state of 'gru' has h: 6"):
+            dynprobe.attach(gru(), readout=(torch.randn(4, 7), None))
+        model = Classifier(gru())
+        model.wrong = nn.Linear(9, 2)
+        with pytest.raises(ReadoutError, match="'wrong' has weight"):
+            dynprobe.attach(model, readout="wrong")
+
+    def test_bias_of_the_wrong_length(self):
+        with pytest.raises(ReadoutError, match="one number per class"):
+            dynprobe.attach(gru(), readout=(torch.randn(4, 6), torch.randn(3)))
+
+    def test_a_readout_that_is_no_linear_or_does_not_exist(self):
+        model = Classifier(gru())
+        with pytest.raises(ReadoutError, match="is a GRU"):
+            dynprobe.attach(model, readout="rnn")
+        with pytest.raises(UnknownNameError, match="Did you mean 'fc'"):
+            dynprobe.attach(model, readout="fcc")
