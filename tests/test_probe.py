@@ -183,8 +183,11 @@ class TestCalls:
         with dynprobe.attach(model) as probe:
             _, state = model(x[:, :3])
             if detach:
-                state = tuple(s.detach().clone() for s in state) if cls is nn.LSTM else (
-                    state.detach().clone())
+                state = (
+                    tuple(s.detach().clone() for s in state)
+                    if cls is nn.LSTM
+                    else (state.detach().clone())
+                )
             model(x[:, 3:], state)
             model(x[:1])  # and a fresh one
         rec = probe.recording()
@@ -197,7 +200,8 @@ class TestCalls:
         x = torch.randn(2, 9, 5)
         with dynprobe.attach(model) as probe, torch.no_grad():
             first = pack_padded_sequence(
-                x[:, :4], torch.tensor([2, 4]), batch_first=True, enforce_sorted=False)
+                x[:, :4], torch.tensor([2, 4]), batch_first=True, enforce_sorted=False
+            )
             _, state = model(first)
             model(x[:, 4:], state)
             short, _ = model(torch.cat([x[:1, :2], x[:1, 4:]], 1))

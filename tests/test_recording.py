@@ -184,7 +184,8 @@ class TestFiles:
 
     def test_a_newer_format(self, tmp_path):
         save_file(
-            {"states": torch.ones(1, 1, 1)}, tmp_path / "n.safetensors",
+            {"states": torch.ones(1, 1, 1)},
+            tmp_path / "n.safetensors",
             metadata={"dynprobe": '{"format": 99}'},
         )
         with pytest.raises(FileFormatError, match="format 99.*newer dynprobe"):

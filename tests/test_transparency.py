@@ -60,7 +60,8 @@ def test_forward_gradients_rng_and_state_dict_are_unchanged(name, train):
         given = x.clone().requires_grad_(True)
         output = first(model(given))
         output.square().sum().backward()
-        return output, given.grad, [p.grad.clone() for p in model.parameters()], torch.get_rng_state()
+        grads = [p.grad.clone() for p in model.parameters()]
+        return output, given.grad, grads, torch.get_rng_state()
 
     plain = run()
     keys = set(model.state_dict())
@@ -108,8 +109,9 @@ def test_nothing_is_left_after_detach_and_detach_is_idempotent():
     probe.detach()
     probe.detach()
     assert not hooks(model)
-    assert not any(m._forward_hooks_with_kwargs or m._forward_hooks_always_called
-                   for m in model.modules())
+    assert not any(
+        m._forward_hooks_with_kwargs or m._forward_hooks_always_called for m in model.modules()
+    )
     assert probe.recording().states.shape == (2, 3, 12)
     assert not probe.attached
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +29,7 @@ console = Console()
 errors = Console(stderr=True)
 
 
-class Cell(str, Enum):
+class Cell(StrEnum):
     """Recurrent layers that can be trained from the command line."""
 
     gru = "gru"

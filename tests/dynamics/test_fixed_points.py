@@ -59,8 +59,10 @@ def test_a_line_or_plane_is_certified_as_a_continuum_and_seeds_do_not_slide(marg
 def test_drift_without_a_fixed_point_is_slow_or_unconverged_never_fixed():
     for offset, status in ((1e-3, Status.SLOW), (0.5, Status.UNCONVERGED)):
         system = dynprobe.as_recurrence(
-            lambda s, x, offset=offset: s * torch.tensor([1.0, 0.5], dtype=s.dtype)
-            + torch.tensor([offset, 0.0], dtype=s.dtype),
+            lambda s, x, offset=offset: (
+                s * torch.tensor([1.0, 0.5], dtype=s.dtype)
+                + torch.tensor([offset, 0.0], dtype=s.dtype)
+            ),
             state_dim=2,
             input_dim=1,
         )

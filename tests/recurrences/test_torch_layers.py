@@ -84,8 +84,13 @@ def test_every_state_equals_the_oracle(kind, layers, bidirectional, form, given)
     cls, options = KINDS[kind]
     torch.manual_seed(3)
     rnn = cls(
-        I, H, layers, bidirectional=bidirectional, batch_first=form != "time_first",
-        bias=not given, **options,
+        I,
+        H,
+        layers,
+        bidirectional=bidirectional,
+        batch_first=form != "time_first",
+        bias=not given,
+        **options,
     )
     x = torch.randn(B, T, I)
     lengths = torch.tensor([7, 6, 4, 2]) if form == "packed_sorted" else torch.tensor([3, 7, 1, 5])
@@ -131,9 +136,7 @@ def test_rebuilt_layers_reproduce_the_output_bit_for_bit():
             output, _ = rnn(torch.randn(3, 9, 5))
         middle = probe.recording(f"{cls.__name__.lower()}.l1").part("h")
         top = cls(8, 8, batch_first=True)
-        top.load_state_dict(
-            {k: getattr(rnn, k.replace("_l0", "_l2")) for k in top.state_dict()}
-        )
+        top.load_state_dict({k: getattr(rnn, k.replace("_l0", "_l2")) for k in top.state_dict()})
         with torch.no_grad():
             assert torch.equal(top(middle)[0], output)
 
@@ -235,9 +238,8 @@ def test_the_invariant_box_is_invariant(kind):
 
 
 def test_no_bound_is_claimed_where_there_is_none():
-    assert dynprobe.attach(nn.RNN(2, 3, nonlinearity="relu")).recurrence().bound(
-        torch.zeros(1, 2)
-    ) is None
-    assert dynprobe.attach(nn.LSTM(2, 3, proj_size=2)).recurrence().bound(
-        torch.zeros(1, 2)
-    ) is None
+    assert (
+        dynprobe.attach(nn.RNN(2, 3, nonlinearity="relu")).recurrence().bound(torch.zeros(1, 2))
+        is None
+    )
+    assert dynprobe.attach(nn.LSTM(2, 3, proj_size=2)).recurrence().bound(torch.zeros(1, 2)) is None

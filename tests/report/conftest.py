@@ -85,4 +85,7 @@ def stacked() -> Report:
     model = Two()
     with dynprobe.attach(model) as probe, torch.no_grad():
         model(torch.randn(20, 7, 3, generator=seeded(5)))
-    return probe.analyze([*searching(), Broken(), Needy(), Drawing(), Smudging()])
+    report = probe.analyze([*searching(), Broken(), Needy(), Drawing(), Smudging()])
+    for name in ("fixed_points", "integration_direction"):  # fewer pictures, faster tests
+        del report.results[name, "rnn.l0"]
+    return report

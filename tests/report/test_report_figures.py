@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from report_samples import bare_report, classifier_report
 
-import dynprobe
 from dynprobe import Report
 from dynprobe.dynamics.fixed_points import Status
 from dynprobe.report.figures import FIGURES, pictures, save_pngs
@@ -50,7 +49,7 @@ def changed(report: Report, name: str, **fields: object) -> Report:
 def test_every_figure_is_drawn_and_captioned(three: Report, name: str) -> None:
     figure = drawn(three, name)
     assert FIGURES[name].title in texts(figure)
-    assert to_bytes(figure, "png").startswith(PNG)
+    assert to_bytes(figure, "png", dpi=50).startswith(PNG)
     assert FIGURES[name].caption(three, "rnn").endswith(".")
 
 
@@ -87,7 +86,9 @@ def test_missing_data_gives_none(bare: Report, three: Report, name: str) -> None
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_hostile_names_and_many_classes_are_drawn(text: Report, name: str) -> None:
-    assert len(to_bytes(drawn(text, name), "svg")) > 1000
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(to_bytes(drawn(text, name), "png", dpi=50)) > 1000
 
 
 def test_plane_figures_have_equal_aspect(three: Report) -> None:
@@ -97,7 +98,6 @@ def test_plane_figures_have_equal_aspect(three: Report) -> None:
 
 def test_readout_arrows_lie_inside_the_frame_and_keep_their_ratio(three: Report) -> None:
     figure = drawn(three, "states")
-    to_bytes(figure, "png")
     ax = figure.axes[0]
     arrows = [t for t in ax.texts if not t.get_text()]
     tips = torch.tensor([t.xy for t in arrows], dtype=torch.float64)
@@ -179,7 +179,6 @@ def test_deflections_follow_the_plane_of_the_view(three: Report) -> None:
 
 def test_many_tokens_are_dots_with_few_names(text: Report) -> None:
     figure = drawn(text, "deflections")
-    to_bytes(figure, "png")
     names = [t for t in figure.axes[0].texts if t.get_text() and t.get_style() == "normal"]
     assert 3 < len(names) <= 25
     boxes = [t.get_window_extent() for t in names]
@@ -216,7 +215,7 @@ def test_states_that_never_move() -> None:
 def test_one_logit_tells_two_classes_apart() -> None:
     report = classifier_report(3, ["spam"])
     assert report.views["rnn"].prediction is not None
-    assert "class 1" in texts(drawn(report, "states")) + "class 1"
+    assert {"spam", "class 1"} & set(texts(drawn(report, "states")).split(" | "))
     assert not [p.problem for p in pictures(report, "rnn") if p.problem]
 
 
@@ -249,12 +248,14 @@ def test_a_figure_that_fails_costs_only_itself(
     assert all(p.figure is not None for name, p in found.items() if name != "states")
 
 
-def test_the_global_state_of_matplotlib_is_left_alone(three: Report, tmp_path: Path) -> None:
+def test_the_global_state_of_matplotlib_is_left_alone(
+    three: Report, bare: Report, tmp_path: Path
+) -> None:
     with matplotlib.rc_context({"font.size": 31, "axes.facecolor": "black", "text.usetex": False}):
         before = dict(matplotlib.rcParams)
         backend = matplotlib.get_backend()
         figure = drawn(three, "states")
-        save_pngs(three, tmp_path)
+        save_pngs(bare, tmp_path)
         assert dict(matplotlib.rcParams) == before
         assert matplotlib.get_backend() == backend
         # and the user's settings do not reach our figures
@@ -291,12 +292,3 @@ def test_class_colours_differ() -> None:
 )
 def test_names_become_visible(name: str, expected: str) -> None:
     assert shown(name) == expected
-
-
-def test_nothing_warns(text: Report) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for picture in pictures(text, "rnn"):
-            assert picture.figure is not None
-            to_bytes(picture.figure, "png", dpi=60)
-    assert dynprobe.Report is Report

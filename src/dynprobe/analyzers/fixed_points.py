@@ -47,7 +47,7 @@ class FixedPointsResult(Result):
 
 
 class FixedPointSearch(Analyzer):
-    """Search from visited states, with the input held at zero.
+    """Search from visited states, with a constant input.
 
     Parameters
     ----------
@@ -55,21 +55,30 @@ class FixedPointSearch(Analyzer):
         How many visited states to start from.
     noise : float
         Gaussian noise on the seeds, in units of the root mean square of a state's entries.
+    held : {"mean", "zero"}
+        The input held: the mean of the recorded inputs (zero where they are unknown), as in the
+        single-network figures of Aitken et al. 2020, or the zero vector. Fixed points and time
+        constants depend on it: a counting network remembers longest under its neutral word.
     """
 
     name = "fixed_points"
     requires = frozenset({"states", "recurrence"})
 
-    def __init__(self, n_seeds: int = 256, noise: float = 0.05) -> None:
+    def __init__(self, n_seeds: int = 256, noise: float = 0.05, held: str = "mean") -> None:
+        if held not in ("mean", "zero"):
+            raise ValueError(f"held is {held!r}; it is 'mean' or 'zero'.")
         self.n_seeds = n_seeds
         self.noise = noise
+        self.held = held
 
     def analyze(self, ctx: Context) -> FixedPointsResult:
         states = ctx.recording.flat()
         typical = float(states.to(torch.float64).square().mean().sqrt())
         n = min(self.n_seeds, len(states))
         seeds = ctx.recording.sample(n, noise=self.noise * typical, seed=ctx.seed)
-        points = find_fixed_points(ctx.recurrence, seeds, progress=ctx.progress)
+        inputs = ctx.recording.inputs if self.held == "mean" else None
+        x = None if inputs is None else inputs[ctx.recording.mask].to(torch.float64).mean(0)
+        points = find_fixed_points(ctx.recurrence, seeds, x, progress=ctx.progress)
         unique = points.unique()
         if len(unique):
             outside = linearize(ctx.recurrence, unique).eigenvalues.abs() > 1 + 1e-9
@@ -86,7 +95,7 @@ class FixedPointSearch(Analyzer):
             n_slow=of_seeds.count(Status.SLOW),
             n_unconverged=of_seeds.count(Status.UNCONVERGED),
             slow_participation_ratio=_spread(on_manifold),
-            held="zero input",
+            held="zero input" if x is None else "mean input",
         )
 
 

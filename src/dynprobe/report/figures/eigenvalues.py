@@ -70,11 +70,13 @@ def caption(report: Report, layer: str) -> str:
     result = report.get("integration_direction", layer)
     magnitude = result.eigenvalues.abs()
     outside = int((magnitude > OUTSIDE).sum())
-    return (
-        f"Eigenvalues of the Jacobian at {result.n_points} fixed or slow "
-        f"point{'' if result.n_points == 1 else 's'}. A mode on the unit circle keeps what it "
-        "holds; on a dashed circle it fades by 1/e in 10 or 50 steps. "
-        + (f"{outside} of {magnitude.numel():,} lie outside: these grow." if outside else "")
+    points = "1 point" if result.n_points == 1 else f"{result.n_points} fixed or slow points"
+    text = (
+        f"Eigenvalues of the Jacobian at {points}. A mode on the unit circle keeps what it holds; "
+        "on a dashed circle it fades by 1/e in 10 or 50 steps."
+    )
+    return text + (
+        f" {outside} of {magnitude.numel():,} lie outside: these grow." if outside else ""
     )
 
 

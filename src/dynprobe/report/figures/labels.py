@@ -32,6 +32,8 @@ _DIRECTIONS: tuple[Place, ...] = (
     (-1, -1, "right", "top"),
 )
 NEAR, FAR = 4.0, 10.0
+#: Pixels kept free around a name.
+GAP = 1.5
 #: Half the side of the square around a dot that names keep off, in pixels at the canvas' dpi.
 DOT = 2.5
 
@@ -97,7 +99,7 @@ def place_labels(
         free = [
             i
             for i, box in enumerate(boxes)
-            if _inside(box, frame) and not any(box.overlaps(other) for other in taken)
+            if _inside(box, frame) and not any(box.padded(GAP).overlaps(other) for other in taken)
         ]
         chosen = free[0] if free else 0 if keep_all else None
         for i, text in enumerate(texts):
