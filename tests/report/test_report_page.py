@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from report_samples import HOSTILE
 
 from dynprobe import Report
@@ -163,6 +165,21 @@ def test_a_lone_surrogate_does_not_stop_the_page(bare: Report, tmp_path: Path) -
     report = copy.copy(bare)
     report.details = {"token": "\ud800"}
     assert "\\ud800" in report.save(tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_continuum_is_said_to_be_one(three: Report) -> None:
+    report = copy.copy(three)
+    found, integration = three["fixed_points"], three["integration_direction"]
+    unique = dataclasses.replace(found.unique, isolated=torch.zeros(len(found.unique)).bool())
+    report.results = {
+        ("fixed_points", "rnn"): dataclasses.replace(found, unique=unique),
+        ("integration_direction", "rnn"): dataclasses.replace(
+            integration, time_constants=torch.full((2, 3), 1e15)
+        ),
+    }
+    text = Page(render_html(report)).text
+    assert f"({len(unique)} on a continuum)" in text
+    assert "The slowest mode does not fade at all." in text
 
 
 def test_an_interrupted_or_empty_report_says_so(bare: Report) -> None:

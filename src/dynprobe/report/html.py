@@ -13,8 +13,10 @@ import torch
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
+from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.report.figures import Picture, pictures
 from dynprobe.report.figures.style import to_bytes
+from dynprobe.report.figures.time_constants import ENDLESS
 from dynprobe.report.report import Report
 from dynprobe.report.summary import Row, number, summary
 
@@ -170,19 +172,30 @@ def _sentences(report: Report, layer: str) -> Iterator[str]:
         yield text + ("." if n is None else f"; integrating {n} classes takes {n - 1}.")
     found = report.get("fixed_points", layer)
     if found is not None:
-        stable = int((found.n_unstable == 0).sum())
         points = "point" if len(found.unique) == 1 else "points"
         yield (
             f"With {found.held}, the search certified {len(found.unique)} distinct fixed {points} "
-            f"({stable} stable), and {found.n_slow} seeds came to rest on slow points."
+            f"({_kinds(found)}), and {found.n_slow} seeds came to rest on slow points."
         )
     integration = report.get("integration_direction", layer)
     if integration is not None and len(integration.time_constants):
-        slowest = float(integration.time_constants[:, 1].max())
-        yield (
-            f"The slowest mode has a median time constant of {number(slowest)} "
-            f"{integration.unit}; a sequence lasts {integration.sequence_length:g}."
-        )
+        slowest, length = float(integration.time_constants[:, 1].max()), integration.sequence_length
+        if slowest > ENDLESS * length:
+            yield "The slowest mode does not fade at all."
+        else:
+            yield (
+                f"The slowest mode has a median time constant of {number(slowest)} "
+                f"{integration.unit}; a sequence lasts {length:g}."
+            )
+
+
+def _kinds(found: FixedPointsResult) -> str:
+    """Stability of the distinct fixed points; on a continuum it is marginal by construction."""
+    isolated = found.unique.isolated
+    stable = int(((found.n_unstable == 0) & isolated).sum())
+    continuum = len(isolated) - int(isolated.sum())
+    parts = [f"{stable} stable"] if stable or not continuum else []
+    return ", ".join(parts + ([f"{continuum} on a continuum"] if continuum else []))
 
 
 def _shown(picture: Picture) -> Shown:

@@ -29,7 +29,7 @@ class TextModel:
     hidden_size: int = 128
     embedding_size: int = 128
     dropout: float = 0.5
-    epochs: int = 6
+    epochs: int = 4
     learning_rate: float = 2e-3
     l2: float = 1e-4
 

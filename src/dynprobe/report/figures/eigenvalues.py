@@ -48,7 +48,7 @@ def draw(report: Report, layer: str) -> Figure | None:
         ax.set_xlabel("real part")
         ax.locator_params(nbins=5)
     whole.set_ylabel("imaginary part")
-    reach = max(1.08, 1.05 * float(np.abs(values).max(initial=0)))
+    reach = max(1.08, 1 + 0.18 * width, 1.05 * float(np.abs(values).max(initial=0)))
     whole.set_xlim(-reach, reach)
     whole.set_ylim(-reach, reach)
     whole.set_title("all", weight="normal", fontsize=9)

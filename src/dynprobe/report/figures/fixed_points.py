@@ -97,6 +97,9 @@ def caption(report: Report, layer: str) -> str:
         f"slow point and {result.n_unconverged} on neither ({result.held} held); {distinct} "
         "distinct."
     )
+    continuum = int((~result.unique.isolated).sum())
+    if continuum:
+        text += f" {continuum} of them lie on a continuum, where every state stays."
     if result.n_slow:
         text += " Look for slow points that line the cloud: there a state is remembered."
     return text

@@ -19,6 +19,10 @@ from dynprobe.report.figures.style import (
 from dynprobe.report.report import Report
 
 TITLE = "How long each mode remembers"
+#: Beyond this many sequence lengths a mode does not fade: its eigenvalue is 1 up to rounding.
+ENDLESS = 1e5
+#: Below this many it is gone within a step and stands on the left edge.
+SHORTEST = 1e-3
 
 
 @styled
@@ -31,9 +35,9 @@ def draw(report: Report, layer: str) -> Figure | None:
     taus = taus[np.isfinite(taus[:, 1]) | np.isposinf(taus[:, 1])]
     if len(taus) == 0:
         return None
-    finite = taus[np.isfinite(taus) & (taus > 0)]
     length = result.sequence_length
-    ends = np.append(finite, length)
+    taus[taus > ENDLESS * length] = np.inf
+    ends = np.append(taus[np.isfinite(taus) & (taus > SHORTEST * length)], length)
     low, high = ends.min() / 1.6, ends.max() * (8.0 if np.isposinf(taus).any() else 1.6)
     taus = np.clip(np.nan_to_num(taus, nan=low, posinf=high), low, high)
     figure = new_figure()
