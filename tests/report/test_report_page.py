@@ -59,6 +59,12 @@ def of_text(text: Report) -> str:
     return render_html(text)
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of the words alone: most of a page's time goes into its pictures."""
+    monkeypatch.setattr("dynprobe.report.html.pictures", lambda report, layer: [])
+
+
 def test_it_loads_nothing_and_runs_nothing(of_three: str, of_stacked: str, of_text: str) -> None:
     for source in (of_three, of_stacked, of_text):
         page = Page(source)
@@ -116,6 +122,7 @@ def test_names_are_escaped(of_text: str, of_stacked: str) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in of_stacked
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_details_and_layers_are_escaped(bare: Report) -> None:
     report = copy.copy(bare)
     report.views = {HOSTILE: bare.views["neurons"]}
@@ -161,12 +168,14 @@ def test_states_without_a_model_have_a_page(bare: Report, tmp_path: Path) -> Non
     assert "needs the recurrence" in page.text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_lone_surrogate_does_not_stop_the_page(bare: Report, tmp_path: Path) -> None:
     report = copy.copy(bare)
     report.details = {"token": "\ud800"}
     assert "\\ud800" in report.save(tmp_path / "page.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_continuum_is_said_to_be_one(three: Report) -> None:
     report = copy.copy(three)
     found, integration = three["fixed_points"], three["integration_direction"]
@@ -182,6 +191,7 @@ def test_a_continuum_is_said_to_be_one(three: Report) -> None:
     assert "The slowest mode does not fade at all." in text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_an_interrupted_or_empty_report_says_so(bare: Report) -> None:
     report = copy.copy(bare)
     report.interrupted = True

@@ -1,0 +1,72 @@
+"""Targets beside what was measured, from benchmarks/results.
+
+    python benchmarks/check.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from machine import RESULTS
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure: where it stands, what it has to be, and how it reads."""
+
+    result: str
+    figure: str
+    wanted: str
+    value: Callable[[Any], float]
+    met: Callable[[float], bool]
+
+
+def over_seeds(key: str, pick: Callable[[list[float]], float]) -> Callable[[Any], float]:
+    return lambda figures: pick([row[key] for row in figures["seeds"]])
+
+
+TARGETS = [
+    Target("import_time", "import dynprobe, s beyond torch", "<= 0.15",
+           lambda f: f["import dynprobe"], lambda v: v <= 0.15),
+    Target("import_time", "... and use attach", "<= 0.15",
+           lambda f: f["import dynprobe and use attach"], lambda v: v <= 0.15),
+    Target("demo", "accuracy, worst seed", ">= 0.97", over_seeds("accuracy", min),
+           lambda v: v >= 0.97),
+    Target("demo", "participation ratio, smallest", ">= 1.9",
+           over_seeds("participation_ratio", min), lambda v: v >= 1.9),
+    Target("demo", "participation ratio, largest", "<= 2.3",
+           over_seeds("participation_ratio", max), lambda v: v <= 2.3),
+    Target("demo", "components for 95 %, largest", "= 2", over_seeds("components_95", max),
+           lambda v: v == 2),
+    Target("demo", "readout angle, smallest", ">= 117", over_seeds("angle_min", min),
+           lambda v: v >= 117),
+    Target("demo", "readout angle, largest", "<= 123", over_seeds("angle_max", max),
+           lambda v: v <= 123),
+    Target("demo", "neutral / evidence push in the plane", "< 0.1",
+           over_seeds("neutral_share_in_plane", max), lambda v: v < 0.1),
+    Target("demo", "seconds, slowest", "<= 180", over_seeds("seconds", max), lambda v: v <= 180),
+    Target("text_ag_news_gru", "AG News test accuracy, worst seed", ">= 0.85",
+           over_seeds("accuracy", min), lambda v: v >= 0.85),
+]  # fmt: skip
+
+
+def main() -> None:
+    table = Table("result", "figure", "target", "measured", "", box=None, pad_edge=False)
+    for target in TARGETS:
+        path = RESULTS / f"{target.result}.json"
+        if not path.exists():
+            table.add_row(target.result, target.figure, target.wanted, "-", "not measured")
+            continue
+        value = target.value(json.loads(path.read_text())["figures"])
+        verdict = "[green]met" if target.met(value) else "[red]missed"
+        table.add_row(target.result, target.figure, target.wanted, f"{value:.4g}", verdict)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import dynprobe
+from dynprobe.cli import app, main
+
+
+def invoke(*args):
+    return CliRunner().invoke(app, [str(a) for a in args], env={"COLUMNS": "120"})
+
+
+def test_a_short_demo_writes_its_report(tmp_path):
+    out = tmp_path / "report.html"
+    result = invoke("demo", "--units", 8, "--steps", 3, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "participation ratio" in result.output
+    assert "3 steps of 128 fresh phrases" in result.output
+    page = out.read_text()
+    assert page.startswith("<!doctype html>")
+    assert "8 units" in page
+
+
+def test_run_on_a_small_text_file(tmp_path):
+    words = {"sport": ["goal", "team", "match"], "money": ["bank", "stock", "price"]}
+    generator = torch.Generator().manual_seed(0)
+    rows = ["label,text"]
+    for i in range(80):
+        label = ["sport", "money"][i % 2]
+        picks = torch.randint(0, 3, (6,), generator=generator).tolist()
+        rows.append(f"{label},{' '.join(words[label][p] for p in picks)}")
+    source = tmp_path / "small.csv"
+    source.write_text("\n".join(rows))
+    out = tmp_path / "r.json"
+    args = ["run", "--text", source, "--model", "lstm", "--units", 8, "--epochs", 1, "--out", out]
+    result = invoke(*args)
+    assert result.exit_code == 0, result.output
+    report = json.loads(out.read_text())
+    assert "bag of words, same split" in report["details"]
+    assert report["layers"]["rnn"]["results"]["manifold_dimension"]["n_classes"] == 2
+    assert not report["layers"]["rnn"]["failures"]
+
+
+def test_analyze_a_saved_recording(tmp_path):
+    rec = dynprobe.Recording.from_arrays(torch.randn(5, 6, 3))
+    path = rec.save(tmp_path / "rec")
+    result = invoke("analyze", path, "--out", tmp_path / "pictures")
+    assert result.exit_code == 0, result.output
+    assert "needs the recurrence" in result.output
+    assert list((tmp_path / "pictures").glob("*.png"))
+    result = invoke("analyze", path, "--analyzer", "manifold_dimension")
+    assert "fixed_points" not in result.output
+
+
+def test_a_wrong_suffix_is_refused_before_the_training(tmp_path):
+    result = invoke("demo", "--out", tmp_path / "report.pdf")
+    assert result.exit_code == 2
+    assert "a report is .html" in re.sub(r"[\s│]+", " ", result.output)
+    result = invoke("demo", "--out", tmp_path / "none" / "report.html")
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["analyze", "none.safetensors"], "There is no recording at none.safetensors"),
+        (["run", "--text", "none.csv"], "none.csv"),
+    ],
+)
+def test_errors_are_one_message_not_a_traceback(args, message, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["dynprobe", *args])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert message in err
+    assert "Traceback" not in err

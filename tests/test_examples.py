@@ -1,0 +1,41 @@
+"""The examples run, and so does every Python block of the README and docs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = [
+    pytest.param(match.group(1), id=f"{path.name}:{path.read_text()[: match.start()].count(chr(10)) + 1}")
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for match in re.finditer(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+]
+
+
+def run(code: str, folder: Path) -> str:
+    """Run in a folder of its own: examples write their reports where they are run."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
+def test_example(path, tmp_path):
+    assert run(path.read_text(), tmp_path)
+
+
+def test_quickstart_shows_the_cell_state_and_writes_a_page(tmp_path):
+    out = run((ROOT / "examples" / "quickstart.py").read_text(), tmp_path)
+    assert "torch.Size([128, 20, 24])" in out
+    assert (tmp_path / "quickstart.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("code", BLOCKS)
+def test_block_of_the_documentation(code, tmp_path):
+    run(code, tmp_path)
