@@ -1,6 +1,6 @@
 """Targets beside what was measured, from benchmarks/results.
 
-    python benchmarks/check.py
+python benchmarks/check.py
 """
 
 from __future__ import annotations

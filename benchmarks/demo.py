@@ -1,6 +1,6 @@
 """What the demo has to show, over seeds: accuracy, dimension, readout angles, neutral deflection.
 
-    python benchmarks/demo.py --seeds 3
+python benchmarks/demo.py --seeds 3
 """
 
 from __future__ import annotations

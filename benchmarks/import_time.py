@@ -1,6 +1,6 @@
 """Seconds that `import dynprobe` adds to `import torch`: fresh interpreters, interleaved, medians.
 
-    python benchmarks/import_time.py
+python benchmarks/import_time.py
 """
 
 from __future__ import annotations

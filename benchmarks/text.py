@@ -1,6 +1,6 @@
 """A recurrent classifier on labelled text: accuracy beside bag of words, dimension beside N - 1.
 
-    python benchmarks/text.py PATH --model gru --seeds 3
+python benchmarks/text.py PATH --model gru --seeds 3
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def measure(path: str, cell: str, seed: int) -> dict[str, float]:
         "predicted_participation_ratio": float(re.findall(r"ratio ([\d.]+)", predicted)[0]),
         "angle_min": float(direction.readout.pair_angles.min()),
         "angle_max": float(direction.readout.pair_angles.max()),
+        "angle_in_plane_min": float(direction.readout_in_plane.pair_angles.min()),
+        "angle_in_plane_max": float(direction.readout_in_plane.pair_angles.max()),
         "simplex_angle": direction.readout.simplex_angle,
         "norm_in_span": float(direction.readout.norm_in_span.mean()),
         "integrating_modes": direction.n_integrating,

@@ -22,7 +22,7 @@ def test_a_short_demo_writes_its_report(tmp_path):
     assert "participation ratio" in result.output
     assert "3 steps of 128 fresh phrases" in result.output
     page = out.read_text()
-    assert page.startswith("<!doctype html>")
+    assert page.lower().startswith("<!doctype html>")
     assert "8 units" in page
 
 

@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = [
-    pytest.param(match.group(1), id=f"{path.name}:{path.read_text()[: match.start()].count(chr(10)) + 1}")
+    pytest.param(
+        match.group(1), id=f"{path.name}:{path.read_text()[: match.start()].count(chr(10)) + 1}"
+    )
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     for match in re.finditer(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
 ]

@@ -203,3 +203,15 @@ class TestFiles:
             make().save(tmp_path / "run")
         assert path.read_bytes() == before
         assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_unknown_initial_state_is_not_made_up(tmp_path):
+    rec = make()
+    assert rec.initial is None
+    assert rec.before[:, 0].isnan().all()
+    assert torch.equal(rec.before[:, 1:], rec.states[:, :-1])
+    assert dynprobe.load(rec.save(tmp_path / "r")).initial is None
+    known = make(initial=torch.ones(3, 4))
+    assert torch.equal(known.before[:, 0], torch.ones(3, 4))
+    with pytest.raises(ShapeError, match="expected \\(3, 4\\)"):
+        make(initial=torch.ones(2, 4))

@@ -59,7 +59,9 @@ def demo(
     out: Out = Path("report.html"),
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 3,
     units: Annotated[int, typer.Option(min=2, help="Units of the GRU.")] = 64,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps; the last 300 cool down.")] = 2500,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Training steps; the last 300 cool down.")
+    ] = 2500,
     seed: Seed = 0,
 ) -> None:
     """Train a GRU on counting evidence, attach, analyse, write a report."""

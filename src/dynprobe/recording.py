@@ -56,8 +56,8 @@ class Recording:
         (sequences,) valid steps, int64.
     inputs : Tensor or None
         (sequences, time, input_dim), what the recurrence saw.
-    initial : Tensor
-        (sequences, state_dim), the state before the first token.
+    initial : Tensor or None
+        (sequences, state_dim), the state before the first token; None where it is unknown.
     tokens : Tensor or None
         (sequences, time) token ids.
     labels : Tensor or None
@@ -97,7 +97,7 @@ class Recording:
         self.states = states
         self.meta = meta
         self.lengths = _lengths(lengths, sequences, time)
-        self.initial = states.new_zeros(sequences, width) if initial is None else initial
+        self.initial = initial
         self.inputs = inputs
         self.readout = readout
         self.tokens: Tensor | None = None
@@ -108,9 +108,9 @@ class Recording:
                 f"inputs have shape {tuple(inputs.shape)}; they must begin with (sequences, time) "
                 f"= ({sequences}, {time}) as the states do."
             )
-        if self.initial.shape != (sequences, width):
+        if initial is not None and initial.shape != (sequences, width):
             raise ShapeError(
-                f"initial has shape {tuple(self.initial.shape)}, expected ({sequences}, {width})."
+                f"initial has shape {tuple(initial.shape)}, expected ({sequences}, {width})."
             )
         self.annotate(tokens=tokens, labels=labels, logits=logits)
 
@@ -124,6 +124,7 @@ class Recording:
         labels: Any = None,
         logits: Any = None,
         *,
+        initial: Any = None,
         layer: str = "states",
         layout: Layout | None = None,
         vocabulary: Sequence[str] | None = None,
@@ -139,6 +140,8 @@ class Recording:
             (sequences, time, state_dim), anything numpy or torch can read.
         inputs, lengths, tokens, labels, logits : array_like, optional
             As the attributes of the same names. Without `lengths` every step counts as valid.
+        initial : array_like, optional
+            (sequences, state_dim), the state before the first step, where it is known.
         layer : str
             Name to use in reports.
         layout : Layout, optional
@@ -167,6 +170,7 @@ class Recording:
             meta,
             lengths=None if lengths is None else _tensor(lengths),
             inputs=None if inputs is None else _floating(inputs),
+            initial=None if initial is None else _floating(initial),
             tokens=None if tokens is None else _tensor(tokens),
             labels=None if labels is None else _tensor(labels),
             logits=None if logits is None else _floating(logits),
@@ -248,8 +252,11 @@ class Recording:
 
     @property
     def before(self) -> Tensor:
-        """(sequences, time, state_dim), the state before each token."""
-        return torch.cat([self.initial.unsqueeze(1), self.states[:, :-1]], dim=1)
+        """(sequences, time, state_dim), the state before each token; NaN where it is unknown."""
+        first = self.initial
+        if first is None:
+            first = self.states.new_full((len(self), self.states.shape[-1]), torch.nan)
+        return torch.cat([first.unsqueeze(1), self.states[:, :-1]], dim=1)
 
     def part(self, name: str) -> Tensor:
         """(sequences, time, *shape), one named part of the state, such as "c" of an LSTM."""
@@ -336,7 +343,7 @@ class Recording:
             self.meta,
             lengths=self.lengths[index],
             inputs=cut(self.inputs),
-            initial=self.initial[index],
+            initial=cut(self.initial),
             tokens=cut(self.tokens),
             labels=cut(self.labels),
             logits=cut(self.logits),

@@ -10,7 +10,7 @@ from torch import Tensor
 from dynprobe.analyzers.base import Analyzer, Context
 from dynprobe.analyzers.results import Result
 from dynprobe.dimension.spectrum import participation_ratio
-from dynprobe.dynamics.fixed_points import FixedPoints, Status, find_fixed_points
+from dynprobe.dynamics.fixed_points import SAME_POINT, FixedPoints, Status, find_fixed_points
 from dynprobe.dynamics.linearization import linearize
 from dynprobe.geometry.moments import Moments
 
@@ -31,7 +31,7 @@ class FixedPointsResult(Result):
         Seeds by status.
     slow_participation_ratio : float
         Participation ratio of the fixed and slow points of the seeds: the dimension of the
-        manifold they lie on. NaN with fewer than 3.
+        manifold they lie on. NaN with fewer than 3, or where all came to rest at one point.
     held : str
         What input was held.
     """
@@ -94,13 +94,15 @@ class FixedPointSearch(Analyzer):
             n_fixed=of_seeds.count(Status.FIXED),
             n_slow=of_seeds.count(Status.SLOW),
             n_unconverged=of_seeds.count(Status.UNCONVERGED),
-            slow_participation_ratio=_spread(on_manifold),
+            slow_participation_ratio=_spread(on_manifold, points.scale),
             held="zero input" if x is None else "mean input",
         )
 
 
-def _spread(states: Tensor) -> float:
+def _spread(states: Tensor, scale: float) -> float:
     if len(states) < 3:
         return float("nan")
     variances, _ = Moments.of(states).principal_components()
+    if float(variances.sum()) <= (SAME_POINT * scale) ** 2:
+        return float("nan")
     return participation_ratio(variances)

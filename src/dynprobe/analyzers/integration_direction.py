@@ -67,7 +67,7 @@ class IntegrationDirectionResult(Result):
     n_integrating : int
         Median number of modes with tau at or above the sequence length.
     plane_dim : int
-        Dimension of the state manifold used as "the PC plane": components to 95 % of variance.
+        Dimension of "the PC plane": the participation ratio of the visited states, rounded.
     slow_in_plane, null_in_plane : float
         Mean share of the slowest `plane_dim` right modes inside the PC plane; the 95th percentile
         of the same for a random direction.
@@ -75,6 +75,10 @@ class IntegrationDirectionResult(Result):
         Mean share of the readout inside the span of these modes, and its random null.
     readout : ReadoutGeometry or None
         Norms and angles of the readout vectors.
+    readout_in_plane : ReadoutGeometry or None
+        The same for their projections on the PC plane: what of them the states can reach. A
+        readout keeps the random part of its initialisation where no penalty removes it, and that
+        part turns the full vectors towards right angles.
     deflections : Deflections or None
         Where the tokens are known.
     unit : str
@@ -92,6 +96,7 @@ class IntegrationDirectionResult(Result):
     readout_in_slow: float | None
     null_in_slow: float | None
     readout: ReadoutGeometry | None
+    readout_in_plane: ReadoutGeometry | None
     deflections: Deflections | None
     unit: str
 
@@ -127,26 +132,31 @@ class IntegrationDirection(Analyzer):
         lin = linearize(ctx.recurrence, points)
         meta = ctx.recording.meta
         length = float(ctx.recording.lengths.to(torch.float64).median())
-        k = dimension.visited.components_95
+        k = max(1, round(dimension.participation_ratio))
         plane = dimension.visited.components[:k]
         n = meta.layout.size
-        slow = _slow_spans(lin, k)
+        # slowest first, growing or fading: at a saddle a mode of |lambda| = 1.2 is fast
+        tau, order = lin.time_constants.sort(dim=1, descending=True, stable=True)
+        slow = _slow_spans(lin.right.gather(2, order[:, None].expand_as(lin.right)), k)
         readout = ctx.readout if ctx.has("readout") else None
         weight = None
         if readout is not None:
             weight = readout.centred() if readout.n_classes > 1 else readout.weight.double().cpu()
+        vectors = None
+        if readout is not None and readout.n_classes > 1:
+            vectors = readout.weight.to("cpu", torch.float64)
         return IntegrationDirectionResult(
             n_points=len(points),
             eigenvalues=lin.eigenvalues,
             time_constants=meta.dt
             * torch.quantile(
-                lin.time_constants[:, :TOP_MODES],
+                tau[:, :TOP_MODES],
                 torch.tensor(PERCENTILES, dtype=torch.float64) / 100,
                 dim=0,
                 interpolation="nearest",
             ).T,
             sequence_length=meta.dt * length,
-            n_integrating=int((lin.time_constants >= length).sum(1).median()),
+            n_integrating=int((tau >= length).sum(1).median()),
             plane_dim=k,
             slow_in_plane=float(torch.stack([share_inside(s, plane).mean() for s in slow]).mean()),
             null_in_plane=random_share(n, k, 0.95, seed=ctx.seed),
@@ -156,11 +166,8 @@ class IntegrationDirection(Analyzer):
                 else float(torch.stack([share_inside(weight, s).mean() for s in slow]).mean())
             ),
             null_in_slow=(None if weight is None else random_share(n, k, 0.95, seed=ctx.seed + 1)),
-            readout=(
-                readout_geometry(readout.weight)
-                if readout is not None and readout.n_classes > 1
-                else None
-            ),
+            readout=None if vectors is None else readout_geometry(vectors),
+            readout_in_plane=None if vectors is None else readout_geometry(vectors @ plane.T),
             deflections=self._deflections(ctx, lin, dimension.visited.components[:2]),
             unit=meta.unit,
         )
@@ -202,13 +209,13 @@ def _choose(points: FixedPoints, n: int, seed: int) -> FixedPoints:
     return join([fixed, slow])
 
 
-def _slow_spans(lin: Linearization, k: int) -> list[Tensor]:
-    """At each point, an orthonormal basis (k, n) of the span of the k slowest modes.
+def _slow_spans(modes: Tensor, k: int) -> list[Tensor]:
+    """At each point, an orthonormal basis (k, n) of the span of the first k modes (columns).
 
     A complex pair spans a plane; where the cut falls inside a pair, its first half counts.
     """
     spans = []
-    for right in lin.right:
+    for right in modes:
         rows = torch.stack([right.real.T, right.imag.T], dim=1).flatten(0, 1)
         norms = rows.norm(dim=1)
         spans.append(orthonormal(_independent(rows[norms > 1e-12], k)))
@@ -234,6 +241,8 @@ def _by_token(rec: Recording, n_tokens: int) -> tuple[Tensor, Tensor, Tensor, Te
     assert rec.tokens is not None
     assert rec.inputs is not None
     mask = rec.mask
+    if rec.initial is None:  # then nobody knows how far the first token moved the state
+        mask[:, 0] = False
     tokens = rec.tokens.to(mask.device)[mask].cpu()
     steps = (rec.states - rec.before)[mask].to("cpu", torch.float64)
     inputs = rec.inputs[mask].to("cpu", torch.float64)

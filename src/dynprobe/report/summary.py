@@ -16,7 +16,11 @@ from torch import Tensor
 from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.analyzers.integration_direction import Deflections, IntegrationDirectionResult
 from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
+from dynprobe.geometry.simplex import ReadoutGeometry
 from dynprobe.report.report import Report
+
+#: A time constant beyond this is an eigenvalue of 1, up to rounding.
+NEVER = 1e6
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,6 @@ def _dimension(r: ManifoldDimensionResult) -> list[Row]:
 
 
 def _fixed_points(r: FixedPointsResult) -> list[Row]:
-    stable = int((r.n_unstable == 0).sum())
     return [
         Row(
             "seeds: fixed / slow / neither",
@@ -115,9 +118,7 @@ def _fixed_points(r: FixedPointsResult) -> list[Row]:
         Row(
             "distinct fixed points",
             str(len(r.unique)),
-            f"{stable} attractors, {len(r.unique) - stable} saddles or repellers"
-            if len(r.unique)
-            else "none certified",
+            _kinds(r),
         ),
         Row(
             "dimension of the slow set",
@@ -127,10 +128,28 @@ def _fixed_points(r: FixedPointsResult) -> list[Row]:
     ]
 
 
+def _kinds(r: FixedPointsResult) -> str:
+    """How many of the distinct fixed points are attractors, saddles, or on a continuum."""
+    if len(r.unique) == 0:
+        return "none certified"
+    alone = r.unique.isolated
+    stable = int((alone & (r.n_unstable == 0)).sum())
+    unstable = int(alone.sum()) - stable
+    on_continuum = len(r.unique) - int(alone.sum())
+    parts = [
+        (stable, "attractor", "attractors"),
+        (unstable, "saddle or repeller", "saddles or repellers"),
+        (on_continuum, "on a continuum", "on a continuum"),
+    ]
+    return ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in parts if n)
+
+
 def _integration(r: IntegrationDirectionResult) -> list[Row]:
     taus = ", ".join(number(t) for t in r.time_constants[:4, 1].tolist())
     rows = [
-        Row("slowest time constants", taus, f"{r.unit}, median over {r.n_points} points"),
+        Row(
+            "slowest time constants", taus, f"{r.unit}, median over {_counted(r.n_points, 'point')}"
+        ),
         Row(
             "integrating modes",
             str(r.n_integrating),
@@ -139,7 +158,8 @@ def _integration(r: IntegrationDirectionResult) -> list[Row]:
         Row(
             "slow modes in the PC plane",
             f"{r.slow_in_plane:.2f}",
-            f"of {r.plane_dim} dimensions; random direction below {r.null_in_plane:.2f}",
+            f"of {_counted(r.plane_dim, 'dimension')}; random direction below "
+            f"{r.null_in_plane:.2f}",
         ),
     ]
     if r.readout_in_slow is not None and r.null_in_slow is not None:
@@ -150,18 +170,21 @@ def _integration(r: IntegrationDirectionResult) -> list[Row]:
                 f"random direction below {r.null_in_slow:.2f}",
             )
         )
-    if r.readout is not None:
-        pairs = r.readout.pair_angles.tolist()
-        shown = (
-            ", ".join(f"{a:.1f}" for a in pairs)
-            if len(pairs) <= 6
-            else f"{min(pairs):.1f} to {max(pairs):.1f}"
-        )
+    if r.readout is not None and r.readout_in_plane is not None:
         simplex = f"degrees; a simplex has {r.readout.simplex_angle:.1f}"
-        rows.append(Row("readout angles", shown, simplex))
+        rows.append(Row("readout angles", _angles(r.readout), simplex))
+        seen = "degrees between their projections"
+        rows.append(Row("readout angles in the plane", _angles(r.readout_in_plane), seen))
     if r.deflections is not None:
         rows += _deflections(r.deflections)
     return rows
+
+
+def _angles(geometry: ReadoutGeometry) -> str:
+    pairs = geometry.pair_angles.tolist()
+    if len(pairs) <= 6:
+        return ", ".join(f"{a:.1f}" for a in pairs)
+    return f"{min(pairs):.1f} to {max(pairs):.1f}"
 
 
 def _deflections(d: Deflections) -> list[Row]:
@@ -181,7 +204,11 @@ def _deflections(d: Deflections) -> list[Row]:
 
 
 def number(x: float) -> str:
-    """A time constant in a few characters."""
-    if math.isinf(x):
+    """A time constant in a few characters; an eigenvalue of 1 up to rounding never fades."""
+    if x > NEVER:
         return "inf"
     return f"{x:.0f}" if x >= 100 else f"{x:.1f}"
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

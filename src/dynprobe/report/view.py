@@ -31,7 +31,7 @@ class View:
     prediction : Tensor or None
         (points,), class that the readout gives each of these states.
     trajectories : tuple of Tensor
-        Each (time, 3), from the initial state on.
+        Each (time, 3), from the initial state on where it is known.
     trajectory_class : tuple of int
         Predicted class of each trajectory; -1 unknown.
     readouts : Tensor or None
@@ -70,8 +70,11 @@ class View:
 def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
     """Build the view of a recording; `readout` may be the reason why there is none."""
     flat = recording.flat()
-    variances, components = Moments.of(flat).principal_components()
-    moments_mean = flat.to("cpu", torch.float64).mean(0)
+    # batch by batch like the analyzer: the same rounding, so the same signs of the components
+    moments = Moments.empty(recording.layout.size)
+    for chunk in recording.batches():
+        moments = moments.merge(Moments.of(chunk.flat()))
+    variances, components = moments.principal_components()
     k = min(DIMS, components.shape[0])
     basis = torch.zeros(DIMS, components.shape[1], dtype=torch.float64)
     basis[:k] = components[:k]
@@ -79,12 +82,13 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
     ratio[:k] = (variances / variances.sum())[:k]
 
     def project(states: Tensor) -> Tensor:
-        return (states.to("cpu", torch.float64) - moments_mean) @ basis.T
+        return (states.to("cpu", torch.float64) - moments.mean) @ basis.T
 
     sample = recording.sample(min(MAX_POINTS, len(flat)), seed=seed)
     known = isinstance(readout, Readout)
-    n_classes = readout.n_classes if isinstance(readout, Readout) else 0
-    names = recording.meta.classes or tuple(f"class {i}" for i in range(max(n_classes, 0)))
+    # one logit tells two classes apart
+    n_classes = max(readout.n_classes, 2) if isinstance(readout, Readout) else 0
+    names = recording.meta.classes or tuple(f"class {i}" for i in range(n_classes))
     prediction = None
     if isinstance(readout, Readout):
         prediction = _top(readout(sample.to(readout.weight)))
@@ -93,12 +97,7 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
         final = readout(recording.final.to(readout.weight))
     predicted = None if final is None else _top(final)
     rows = _trajectory_rows(recording, predicted)
-    paths = tuple(
-        project(
-            torch.cat([recording.initial[i : i + 1], recording.states[i, : recording.lengths[i]]])
-        )
-        for i in rows
-    )
+    paths = tuple(project(_path(recording, i)) for i in rows)
     weight = None
     if isinstance(readout, Readout) and readout.n_classes > 1:
         weight = readout.centred() @ basis.T
@@ -114,12 +113,20 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
         trajectory_class=tuple(-1 if predicted is None else int(predicted[i]) for i in rows),
         readouts=weight,
         classes=names,
-        mean=moments_mean,
+        mean=moments.mean,
         components=basis,
         variance_ratio=ratio,
         accuracy=_accuracy(recording, predicted),
         notes=notes,
     )
+
+
+def _path(recording: Recording, row: int) -> Tensor:
+    """(time, state_dim), one sequence, from its initial state on where that is known."""
+    states = recording.states[row, : recording.lengths[row]]
+    if recording.initial is None:
+        return states
+    return torch.cat([recording.initial[row : row + 1], states])
 
 
 def _top(logits: Tensor) -> Tensor:

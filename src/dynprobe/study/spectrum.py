@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynprobe.dimension import components_for, participation_ratio
+
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
@@ -49,7 +51,6 @@ def centred_spectrum(points: Tensor) -> Spectrum:
     ratios = variances / total
     return Spectrum(
         variance_ratios=ratios,
-        participation_ratio=float(1.0 / ratios.square().sum()),
-        # The 1e-12 keeps rounding from asking for one component more.
-        n_components_95=int((ratios.cumsum(0) < 0.95 - 1e-12).sum()) + 1,
+        participation_ratio=participation_ratio(ratios),
+        n_components_95=components_for(ratios, 0.95),
     )
