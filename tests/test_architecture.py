@@ -47,7 +47,7 @@ MAY_IMPORT = {
     },
     "analysis": {"analyzers", "report", "recording", "recurrences", "readout"},
     "probe": {"analysis", "analyzers", "capture", "recording", "recurrences", "readout", "report"},
-    "nn": {"nn"},
+    "nn": {"nn", "recurrences"},
     "tasks": {"tasks"},
     "testing": {"testing", "recurrences"},
     "study": {"study", "nn", "tasks", "probe", "report", "dimension"},

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from dynprobe.analyzers.base import Analyzer, Context
 from dynprobe.analyzers.registry import BUILT_IN, check_contract, find_analyzer
 from dynprobe.errors import NothingRecordedError, PluginError, UnknownNameError
@@ -59,6 +61,7 @@ def analyze(
     )
 
 
+@torch.no_grad()
 def analyze_subjects(
     subjects: Sequence[Subject],
     analyzers: Sequence[AnalyzerChoice] | str | None = None,

@@ -61,7 +61,7 @@ def demo(
     units: Annotated[int, typer.Option(min=2, help="Units of the GRU.")] = 64,
     steps: Annotated[
         int, typer.Option(min=1, help="Training steps; the last 300 cool down.")
-    ] = 2500,
+    ] = 3000,
     seed: Seed = 0,
 ) -> None:
     """Train a GRU on counting evidence, attach, analyse, write a report."""

@@ -170,6 +170,7 @@ _PER_POINT = (
 )
 
 
+@torch.no_grad()
 def find_fixed_points(
     recurrence: Map,
     seeds: Tensor,

@@ -66,6 +66,7 @@ def time_constants(eigenvalues: Tensor) -> Tensor:
     return (1 / eigenvalues.abs().log()).abs()
 
 
+@torch.no_grad()
 def linearize(
     recurrence: Map, points: FixedPoints | Tensor, inputs: Tensor | None = None
 ) -> Linearization:

@@ -45,6 +45,8 @@ class Call:
     lengths: Tensor | None = None
     training: bool = False
     version: tuple[tuple[int, int], ...] = ()
+    #: What an observer computed on the way to one recurrence and needs for another.
+    rebuilt: dict[int, Tensor] = field(default_factory=dict, repr=False)
     returned_refs: tuple[weakref.ref[Tensor], ...] = field(default=(), repr=False)
 
     def owned(self, module: nn.Module, *, detach: bool = True) -> Call:

@@ -23,6 +23,7 @@ from dynprobe.recurrences.gated import (
     RNNRecurrence,
 )
 from dynprobe.recurrences.observer import Call, Observer, Segment, check_weights, zeros_state
+from dynprobe.recurrences.scan import linear_scan
 
 _MAPS: dict[type[nn.RNNBase], type[GatedRecurrence]] = {
     nn.RNN: RNNRecurrence,
@@ -124,6 +125,11 @@ class TorchLayerObserver(Observer):
 
     def _run_layer(self, rnn: nn.RNNBase, layer: int, x: Tensor, call: Call) -> Tensor:
         """Output of one layer, (batch, time, directions * width), bit for bit the module's own."""
+        if layer not in call.rebuilt:
+            call.rebuilt[layer] = self._rerun(rnn, layer, x, call)
+        return call.rebuilt[layer]
+
+    def _rerun(self, rnn: nn.RNNBase, layer: int, x: Tensor, call: Call) -> Tensor:
         check_weights(rnn, call, f"Layer {layer} of this {type(rnn).__name__}")
         single = _single_layer(rnn, layer, x.shape[-1])
         d = self.directions(rnn)
@@ -195,12 +201,7 @@ def _cell_states(
             h, x = flip_valid(h, lengths), flip_valid(x, lengths)
         before = torch.cat([h0.unsqueeze(1), h[:, :-1]], dim=1)
         i, f, g, _ = lstm._gates(before, x, lstm.weights(h))
-        added = i * g
-        c, states = c0, []
-        for t in range(h.shape[1]):
-            c = torch.addcmul(added[:, t], f[:, t], c)
-            states.append(c)
-        out = torch.stack(states, dim=1)
+        out = linear_scan(f, i * g, c0)
         return flip_valid(out, lengths) if reverse else out
 
 

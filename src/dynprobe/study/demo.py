@@ -34,7 +34,7 @@ def run_demo(
     n_classes: int = 3,
     length: int = 50,
     hidden_size: int = 64,
-    steps: int = 2500,
+    steps: int = 3000,
     cooldown: int = 300,
     l2: float = 5e-4,
     cell: str = "gru",

@@ -1,0 +1,104 @@
+"""The update-gate RNN: the smallest gated network (Collins et al. 2017)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dynprobe.nn.loop import CellLoop
+from dynprobe.recurrences import Layout, Recurrence, register_recurrence
+
+
+class UGRNNCell(nn.Module):
+    """One step of an update-gate RNN, with the calling convention of ``nn.GRUCell``.
+
+    u = sigmoid(W_u x + V_u h + b_u), c = tanh(W_c x + V_c h + b_c), h' = u * h + (1 - u) * c.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Widths of input and state.
+    generator : torch.Generator, optional
+        For the initial weights: normal with variance 1 / fan-in, biases zero.
+
+    Notes
+    -----
+    Parameters are ``weight_ih`` (2 hidden, input), ``weight_hh`` (2 hidden, hidden) and ``bias``
+    (2 hidden), the update gate first.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.weight_ih = nn.Parameter(
+            torch.randn(2 * hidden_size, input_size, generator=generator) / input_size**0.5
+        )
+        self.weight_hh = nn.Parameter(
+            torch.randn(2 * hidden_size, hidden_size, generator=generator) / hidden_size**0.5
+        )
+        self.bias = nn.Parameter(torch.zeros(2 * hidden_size))
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        """(batch, input), (batch, hidden) or None for zeros -> (batch, hidden)."""
+        if h is None:
+            h = x.new_zeros(*x.shape[:-1], self.hidden_size)
+        u, c = (x @ self.weight_ih.T + h @ self.weight_hh.T + self.bias).chunk(2, dim=-1)
+        u = torch.sigmoid(u)
+        return u * h + (1 - u) * torch.tanh(c)
+
+
+class UGRNN(CellLoop):
+    """A layer of update-gate units: (batch, time, input) -> (batch, time, hidden), final h.
+
+    Parameters are as for :class:`UGRNNCell`; a probe sees its ``cell``.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__(UGRNNCell(input_size, hidden_size, generator=generator))
+
+
+@register_recurrence(UGRNNCell)
+class UGRNNRecurrence(Recurrence):
+    """Map of the update-gate RNN; its root form is c(h) - h, which a shut gate does not hide."""
+
+    module: UGRNNCell
+
+    def __init__(self, module: UGRNNCell) -> None:
+        self.module = module
+        self.layout = Layout.of(h=module.hidden_size)
+        self.input_dim = module.input_size
+
+    def step(self, state: Tensor, x: Tensor) -> Tensor:
+        out = self.call(x, state)
+        assert isinstance(out, Tensor)
+        return out
+
+    def _gate_and_candidate(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        w = {k: v.detach() for k, v in self.parameters_like(state).items()}
+        pre = x @ w["weight_ih"].T + state @ w["weight_hh"].T + w["bias"]
+        u, c = pre.chunk(2, dim=-1)
+        return torch.sigmoid(u), torch.tanh(c), w["weight_hh"]
+
+    def jacobian(self, state: Tensor, x: Tensor) -> Tensor:
+        u, c, w = self._gate_and_candidate(state, x)
+        w_u, w_c = w.chunk(2)
+        gate = ((state - c) * u * (1 - u)).unsqueeze(-1) * w_u
+        candidate = ((1 - u) * (1 - c**2)).unsqueeze(-1) * w_c
+        return torch.diag_embed(u) + gate + candidate
+
+    def root(self, state: Tensor, x: Tensor) -> Tensor:
+        _, c, _ = self._gate_and_candidate(state, x)
+        return c - state
+
+    def root_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
+        _, c, w = self._gate_and_candidate(state, x)
+        eye = torch.eye(self.state_dim, dtype=state.dtype, device=state.device)
+        return (1 - c**2).unsqueeze(-1) * w.chunk(2)[1] - eye
+
+    def bound(self, x: Tensor) -> Tensor | None:
+        return x.new_ones(x.shape[0], self.state_dim)

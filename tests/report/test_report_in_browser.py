@@ -1,0 +1,55 @@
+"""The page as a reader opens it: in headless Chromium, wide and narrow, light and dark."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+import torch
+from PIL import Image
+
+import dynprobe
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--hide-scrollbars", "--enable-logging=stderr", "--v=0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    model = torch.nn.GRU(3, 8, batch_first=True)
+    with dynprobe.attach(model, readout=(torch.randn(3, 8), None)) as probe:
+        model(torch.randn(20, 15, 3))
+    return probe.analyze().save(tmp_path_factory.mktemp("page") / "report.html")
+
+
+def chromium(page, folder, *options):
+    command = ["chromium", *FLAGS, f"--user-data-dir={folder / 'profile'}", *options]
+    return subprocess.run(
+        [*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
+
+
+@pytest.mark.requires("chromium")
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_shows_something_and_logs_no_error(page, tmp_path, width, dark):
+    shot = tmp_path / "shot.png"
+    options = [f"--screenshot={shot}", f"--window-size={width},2000"]
+    if dark:
+        options.append("--blink-settings=preferredColorScheme=0")
+    done = chromium(page, tmp_path, *options)
+    assert "CONSOLE" not in done.stderr
+    image = Image.open(shot).convert("L")
+    assert image.size == (width, 2000)
+    darkest, lightest = image.getextrema()
+    assert lightest - darkest > 150  # text on a ground, not a blank page
+
+
+@pytest.mark.requires("chromium")
+def test_the_first_screen_has_the_headline_numbers(page, tmp_path):
+    dom = chromium(page, tmp_path, "--dump-dom").stdout
+    assert "participation ratio" in dom
+    assert dom.count("<svg") + dom.count("data:image") >= 4
