@@ -512,3 +512,33 @@ class TestReadout:
             dynprobe.attach(model, readout="rnn")
         with pytest.raises(UnknownNameError, match="Did you mean 'fc'"):
             dynprobe.attach(model, readout="fcc")
+
+
+class TestSeveralRunsInOneForward:
+    """A shared encoder: the same layer run on two inputs in one forward pass."""
+
+    class Twin(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.emb = nn.Embedding(11, 5)
+            self.rnn = gru()
+            self.fc = nn.Linear(6, 3)
+
+        def forward(self, a, b, lengths=None):
+            h = self.rnn(self.emb(a))[0][:, -1]
+            k = self.rnn(self.emb(b))[0][:, -1]
+            return self.fc(k), self.fc(h)
+
+    def test_each_run_keeps_its_own_tokens_and_logits(self):
+        model = self.Twin()
+        other = IDS.flip(1)[:, :5]
+        with dynprobe.attach(model) as probe:
+            of_b, of_a = model(IDS, other, lengths=torch.tensor([7, 3, 5, 1]))
+        rec = probe.recording()
+        assert rec.states.shape == (8, 7, 6)
+        assert torch.equal(rec.tokens[:4], IDS)
+        assert torch.equal(rec.tokens[4:, :5], other)
+        assert torch.equal(rec.logits, torch.cat([of_a, of_b]))
+        torch.testing.assert_close(probe.readout()(rec.final), rec.logits)
+        assert rec.lengths.tolist() == [7] * 4 + [5] * 4
+        assert any("several runs" in note for note in rec.meta.notes)

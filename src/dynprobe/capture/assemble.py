@@ -48,12 +48,7 @@ def assemble(
         Its recorded outputs become the logits.
     """
     notes: list[str] = []
-    streams: list[list[TracedCall]] = []
-    for traced in layer.calls:
-        if traced.continues and streams:
-            streams[-1].append(traced)
-        else:
-            streams.append([traced])
+    streams = layer.streams()
     joined = []
     for stream in streams:
         parts = [
@@ -102,6 +97,13 @@ def _piece(
 ) -> Piece:
     segments = [layer.segment(traced, suffix) for traced in group]
     forward = group[0].forward
+    # what the model was given describes its one run of the layer; of several, nobody knows which
+    alone = len(layer.streams(forward)) == 1
+    if not alone:
+        notes.append(
+            "several runs of the layer in one forward pass: lengths and labels of the model's "
+            "arguments are not used; add them with annotate()"
+        )
     states = torch.cat([s.states for s in segments], dim=1)
     given = [s.inputs for s in segments if s.inputs is not None]
     inputs = torch.cat(given, dim=1) if len(given) == len(segments) else None
@@ -109,7 +111,7 @@ def _piece(
         notes.append("inputs unknown: dropout between the layers was active")
     batch, time = states.shape[:2]
     reverse = layer.observer.is_reverse(suffix)
-    first, lengths = _valid(group, batch, time, notes)
+    first, lengths = _valid(group, batch, time, notes, alone=alone)
     # index of each valid step, in the order in which the recurrence processed them
     order = torch.arange(time).expand(batch, time)
     order = (first + lengths - 1)[:, None] - order if reverse else first[:, None] + order
@@ -137,9 +139,9 @@ def _piece(
             else _initial(segments[-1 if reverse else 0].initial, states, first, lengths, reverse)
         ),
         inputs=take(inputs),
-        tokens=take(_tokens(group, batch, time, tokens_from, notes, layer)),
+        tokens=take(_tokens(group, batch, time, tokens_from, notes, layer, alone=alone)),
         logits=take(logits) if logits is not None and logits.dim() == 3 else logits,
-        labels=_labels(forward, batch),
+        labels=_labels(forward, batch) if alone else None,
     )
 
 
@@ -155,7 +157,7 @@ def _initial(
 
 
 def _valid(
-    group: list[TracedCall], batch: int, time: int, notes: list[str]
+    group: list[TracedCall], batch: int, time: int, notes: list[str], *, alone: bool
 ) -> tuple[Tensor, Tensor]:
     """First valid step and number of valid steps of each sequence."""
     zero = torch.zeros(batch, dtype=torch.int64)
@@ -163,6 +165,8 @@ def _valid(
     if len(group) == 1 and group[0].call.lengths is not None:
         notes.append("lengths: packed sequence")
         return zero, group[0].call.lengths.cpu()
+    if not alone:
+        return zero, zero + time
     mask, lengths = forward.attention_mask, forward.lengths
     if mask is not None and mask.dim() == 2 and mask.shape[0] == batch and mask.shape[1] >= time:
         notes.append("lengths: attention mask")
@@ -203,10 +207,21 @@ def _tokens(
     wanted: str | None,
     notes: list[str],
     layer: Layer,
+    *,
+    alone: bool,
 ) -> Tensor | None:
     """Ids of shape (batch, time) that fed the layer, or None where that cannot be told."""
     forward = group[0].forward
     batch_first = bool(getattr(layer.module, "batch_first", True))
+    fed_by = [traced.fed_by for traced in group]
+    direct_calls = [e for e in fed_by if e is not None and wanted in (None, e.name)]
+    if direct_calls and len(direct_calls) == len(group):
+        ids = _fit([e.ids for e in direct_calls], batch, time, batch_first)
+        if ids is not None:
+            notes.append(f"tokens: {direct_calls[0].name}")
+            return ids
+    if not alone:
+        return None
     found: dict[str, Tensor] = {}
     for name in dict.fromkeys(e.name for e in forward.embeddings):
         ids = _fit([e.ids for e in forward.embeddings if e.name == name], batch, time, batch_first)
@@ -216,8 +231,7 @@ def _tokens(
         if wanted in found:
             notes.append(f"tokens: {wanted}")
         return found.get(wanted)
-    fed_by = {traced.fed_by for traced in group if traced.fed_by in found}
-    source = fed_by or set(found)
+    source = set(found)
     direct = None
     if forward.input_ids is not None:
         direct = _fit([forward.input_ids], batch, time, batch_first)
@@ -263,7 +277,10 @@ def _logits(
     seen: list[LinearCall] = [
         c
         for c in group[0].forward.linears
-        if c.layer == layer.name and c.name == readout.name and c.output is not None
+        if c.layer == layer.name
+        and c.name == readout.name
+        and c.output is not None
+        and any(c.source is traced.call for traced in group)
     ]
     outputs = [c.output for c in seen if c.output is not None]
     if not outputs:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynprobe.recurrences.observer import Call
+
 
 @dataclass
 class EmbeddingCall:
@@ -38,6 +40,8 @@ class LinearCall:
         Why it is not a linear readout of this state.
     output : Tensor or None
         (batch, classes) or (batch, time, classes).
+    source : Call
+        The layer's call, or the last of a loop of calls, whose state it read.
     """
 
     name: str
@@ -46,6 +50,7 @@ class LinearCall:
     when: str
     reason: str
     output: Tensor | None
+    source: Call
 
 
 @dataclass

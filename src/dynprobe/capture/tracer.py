@@ -25,7 +25,7 @@ class TracedCall:
     call: Call
     forward: Forward
     continues: bool
-    fed_by: str | None
+    fed_by: EmbeddingCall | None
     segments: dict[str, Segment] = field(default_factory=dict)
 
 
@@ -54,6 +54,18 @@ class Layer:
         if suffix not in traced.segments:
             traced.segments[suffix] = self.observer.recover(self.module, suffix, traced.call)
         return traced.segments[suffix]
+
+    def streams(self, forward: Forward | None = None) -> list[list[TracedCall]]:
+        """Calls that continue each other, of one forward pass or of all."""
+        out: list[list[TracedCall]] = []
+        for traced in self.calls:
+            if forward is not None and traced.forward is not forward:
+                continue
+            if traced.continues and out:
+                out[-1].append(traced)
+            else:
+                out.append([traced])
+        return out
 
     def materialize(self) -> None:
         """Recover everything that needs the weights as they are now."""
@@ -208,26 +220,26 @@ class Tracer:
         x = args[0] if args else kwargs["input"]
         with torch.no_grad():
             for layer in self.layers.values():
-                calls = [t.call for t in layer.calls if t.forward is forward]
-                feed = match(
-                    x.detach(),
-                    calls,
-                    layer.top.layout.names,
-                    layer.observer.directions(layer.module),
+                self._match(name, layer, forward, x.detach(), output)
+
+    @staticmethod
+    def _match(name: str, layer: Layer, forward: Forward, x: Tensor, output: Tensor) -> None:
+        """Note that a Linear was fed by a layer's state, in whichever of its calls."""
+        parts, directions = layer.top.layout.names, layer.observer.directions(layer.module)
+        for stream in reversed(layer.streams(forward)):
+            feed = match(x, [traced.call for traced in stream], parts, directions)
+            if feed is not None:
+                kept = output.detach().clone() if feed.parts else None
+                source = stream[-1].call
+                forward.linears.append(
+                    LinearCall(name, layer.name, feed.parts, feed.when, feed.reason, kept, source)
                 )
-                if feed is not None:
-                    kept = output.detach().clone() if feed.parts else None
-                    forward.linears.append(
-                        LinearCall(name, layer.name, feed.parts, feed.when, feed.reason, kept)
-                    )
+                return
 
 
-def _source(given: Any, embeddings: list[EmbeddingCall]) -> str | None:
-    """Name of the embedding whose very output the layer was given."""
-    for embedding in embeddings:
-        if embedding.output is given and given is not None:
-            return embedding.name
-    return None
+def _source(given: Any, embeddings: list[EmbeddingCall]) -> EmbeddingCall | None:
+    """The embedding call whose very output the layer was given."""
+    return next((e for e in embeddings if e.output is given and given is not None), None)
 
 
 def _is_reordered(passed: Tensor, returned: Tensor) -> bool:
