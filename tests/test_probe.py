@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -14,6 +17,7 @@ from dynprobe.errors import (
     NothingRecordedError,
     ReadoutError,
     SequenceError,
+    StaleWeightsError,
     UnknownNameError,
 )
 
@@ -329,9 +333,10 @@ class TestLengths:
         assert torch.equal(rec.tokens[1, :3], IDS[1, :3].flip(0))
         torch.testing.assert_close(rec.initial[1], out[1, 3])  # it came through the padding
 
-    def test_lengths_longer_than_the_layer_ran(self):
-        with pytest.raises(SequenceError, match="between 1 and 9"):
-            self.record(lengths=torch.tensor([9, 3, 5, 1]))
+    def test_lengths_that_do_not_fit_are_not_used_and_it_is_said(self):
+        rec, _ = self.record(lengths=torch.tensor([9, 3, 5, 1]))
+        assert rec.lengths.tolist() == [7, 7, 7, 7]
+        assert any("do not fit" in note for note in rec.meta.notes)
 
 
 class TestTokens:
@@ -542,3 +547,342 @@ class TestSeveralRunsInOneForward:
         torch.testing.assert_close(probe.readout()(rec.final), rec.logits)
         assert rec.lengths.tolist() == [7] * 4 + [5] * 4
         assert any("several runs" in note for note in rec.meta.notes)
+
+    def test_packed_calls_that_carry_the_state_on(self):
+        model = gru()
+        la, lb = torch.tensor([3, 5, 2]), torch.tensor([5, 3, 3])
+        a, b = torch.randn(3, 5, 5), torch.randn(3, 5, 5)
+
+        def pack(x, n):
+            return pack_padded_sequence(x, n, batch_first=True, enforce_sorted=False)
+
+        class Conditional(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.rnn = model
+
+            def forward(self, a, b):
+                _, h = self.rnn(a)
+                return self.rnn(b, h)[0]
+
+        with dynprobe.attach(Conditional()) as probe:
+            probe.model(pack(a, la), pack(b, lb))
+        rec = probe.recording()
+        assert rec.lengths.tolist() == [8, 8, 5]
+        rollout = probe.recurrence().rollout(rec.initial, rec.inputs)
+        torch.testing.assert_close(rollout * rec.mask[..., None], rec.states)
+
+
+class TestNeverInTheWay:
+    """Whatever a hook meets, the observed forward goes on, and the truth is told when asked."""
+
+    def test_nested_tensors_in_a_transformer(self):
+        class Hybrid(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.rnn = nn.GRU(5, 8, batch_first=True)
+                layer = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
+                self.enc = nn.TransformerEncoder(layer, 1)
+
+            def forward(self, x, padding):
+                return self.enc(self.rnn(x)[0], src_key_padding_mask=padding)
+
+        model = Hybrid().eval()
+        x, padding = torch.randn(2, 4, 5), torch.tensor([[False] * 4, [False, False, True, True]])
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # torch's own, of nested tensors
+            plain = model(x, padding)
+            with dynprobe.attach(model) as probe:
+                probed = model(x, padding)
+        assert torch.equal(plain, probed)
+        assert probe.recording().states.shape == (2, 4, 8)
+
+    def test_a_layer_of_another_convention(self):
+        class Odd(nn.GRU):
+            def forward(self, x):
+                return super().forward(x)[0]
+
+        model = Odd(5, 6, batch_first=True)
+        with dynprobe.attach(model) as probe:
+            assert model(torch.randn(3, 4, 5)).shape == (3, 4, 6)
+        with pytest.raises(dynprobe.DynprobeError, match="could not be read.*ValueError"):
+            probe.recording()
+
+    def test_a_model_made_in_inference_mode(self):
+        with torch.inference_mode():
+            model = nn.LSTM(5, 6, batch_first=True)
+            with dynprobe.attach(model) as probe:
+                model(torch.randn(2, 3, 5))
+        assert probe.recording().states.shape == (2, 3, 12)
+
+    def test_a_reset_of_some_episodes_is_a_new_start(self):
+        cell = nn.GRUCell(5, 6)
+        with dynprobe.attach(cell) as probe:
+            h = cell(torch.randn(3, 5))
+            h = cell(torch.randn(3, 5), h * torch.tensor([[1.0], [0.0], [1.0]]))
+            h = cell(torch.randn(3, 5), h)
+            h.zero_()  # the very tensor, but no longer the state
+            cell(torch.randn(3, 5), h)
+        rec = probe.recording()
+        assert rec.lengths.tolist() == [1] * 3 + [2] * 3 + [1] * 3
+        rollout = probe.recurrence().rollout(rec.initial, rec.inputs)
+        torch.testing.assert_close(rollout * rec.mask[..., None], rec.states)
+
+    def test_an_interrupt_inside_a_forward_does_not_reach_the_next_one(self):
+        class Stops(Classifier):
+            stop = False
+
+            def forward(self, input_ids, attention_mask=None, labels=None):
+                if self.stop:
+                    raise KeyboardInterrupt
+                return super().forward(input_ids)
+
+        model = Stops(gru())
+        with dynprobe.attach(model) as probe:
+            model.stop = True
+            with pytest.raises(KeyboardInterrupt):
+                model(IDS, labels=torch.zeros(4, dtype=torch.int64))
+            model.stop = False
+            model(IDS, labels=torch.ones(4, dtype=torch.int64))
+        assert probe.recording().labels.tolist() == [1] * 4
+
+    def test_checkpointing_is_recorded_once(self):
+        from torch.utils.checkpoint import checkpoint
+
+        class Block(Classifier):
+            def forward(self, ids):
+                return checkpoint(super().forward, ids, use_reentrant=False)
+
+        model = Block(gru())
+        with dynprobe.attach(model) as probe:
+            model(IDS).sum().backward()
+        assert len(probe.recording()) == 4
+
+    def test_threads_keep_their_own(self):
+        model = Classifier(gru()).eval()
+        ids = torch.randint(0, 11, (30, 6, 7))
+        with dynprobe.attach(model) as probe, torch.no_grad():
+
+            def work(k):
+                for i in range(k, 30, 3):
+                    model(ids[i], labels=torch.full((6,), i))
+
+            threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        rec = probe.recording()
+        assert len(rec) == 180
+        torch.testing.assert_close(probe.readout()(rec.final), rec.logits)
+        for i in range(30):
+            rows = rec.labels == i
+            assert torch.equal(rec.tokens[rows], ids[i])
+
+
+class TestReadoutIsTheOutput:
+    def test_the_first_layer_of_an_mlp_is_no_readout(self):
+        model = Classifier(gru())
+        model.fc = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 3))
+        with dynprobe.attach(model) as probe:
+            model(IDS)
+        with pytest.raises(ReadoutError, match=r"fc\.0 is fed by the state, but its output is not"):
+            probe.readout()
+        assert probe.recording().logits is None
+
+    def test_an_attention_scorer_beside_the_readout(self):
+        class Attends(Classifier):
+            def __init__(self):
+                super().__init__(gru())
+                self.score = nn.Linear(6, 1)
+
+            def forward(self, ids):
+                out, _ = self.rnn(self.emb(ids))
+                self.weights = self.score(out).softmax(1)
+                return self.fc(out[:, -1])
+
+        model = Attends()
+        with dynprobe.attach(model) as probe:
+            model(IDS)
+        assert probe.readout().name == "fc"
+
+    @pytest.mark.parametrize("squash", ["log_softmax", "softmax", "sigmoid", "squeeze", "loss"])
+    def test_what_the_model_makes_of_its_logits(self, squash):
+        class Squashes(Classifier):
+            def forward(self, ids):
+                logits = super().forward(ids)
+                return {
+                    "log_softmax": lambda: {"logp": logits.log_softmax(-1)},
+                    "softmax": lambda: logits.softmax(-1),
+                    "sigmoid": lambda: (None, logits.sigmoid()),
+                    "squeeze": lambda: logits.squeeze(-1),
+                    "loss": lambda: logits.square().mean(),
+                }[squash]()
+
+        model = Squashes(gru())
+        with dynprobe.attach(model) as probe:
+            model(IDS)
+        assert probe.readout().name == "fc"
+
+    def test_time_first_with_as_many_sequences_as_steps(self):
+        class Tagger(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.rnn = nn.GRU(4, 8)
+                self.fc = nn.Linear(8, 3)
+
+            def forward(self, x):
+                return self.fc(self.rnn(x)[0])
+
+        model = Tagger()
+        with dynprobe.attach(model) as probe:
+            model(torch.randn(5, 5, 4))
+        rec = probe.recording()
+        torch.testing.assert_close(probe.readout()(rec.states), rec.logits)
+
+    def test_unbatched(self):
+        class Tagger(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.rnn = nn.GRU(4, 8)
+                self.fc = nn.Linear(8, 3)
+
+            def forward(self, x):
+                return self.fc(self.rnn(x)[0])
+
+        model = Tagger()
+        with dynprobe.attach(model) as probe:
+            model(torch.randn(6, 4))
+        rec = probe.recording()
+        torch.testing.assert_close(probe.readout()(rec.states), rec.logits)
+
+
+class TestWhatFedTheLayer:
+    def record(self, forward, **kwargs):
+        class Model(Classifier):
+            pass
+
+        Model.forward = forward
+        model = Model(gru())
+        with dynprobe.attach(model) as probe:
+            model(IDS, **kwargs)
+        return probe.recording()
+
+    def test_shifted_flipped_and_sorted_tokens_are_not_guessed(self):
+        def shifted(self, input_ids):
+            return self.rnn(self.emb(input_ids)[:, 1:])[0]
+
+        def flipped(self, input_ids):
+            return self.rnn(self.emb(input_ids).flip(1))[0]
+
+        def sorted_(self, input_ids, labels=None):
+            order = torch.tensor([2, 0, 3, 1])
+            lengths = torch.tensor([7, 6, 4, 2])
+            x = self.emb(input_ids)[order]
+            return self.rnn(pack_padded_sequence(x, lengths, batch_first=True))[0]
+
+        for forward, kwargs in (
+            (shifted, {}),
+            (flipped, {}),
+            (sorted_, {"labels": torch.arange(4)}),
+        ):
+            rec = self.record(forward, **kwargs)
+            assert rec.tokens is None, forward
+            assert rec.labels is None
+            assert any("in another order" in note for note in rec.meta.notes)
+
+    def test_packed_tokens_are_verified(self):
+        lengths = torch.tensor([3, 7, 2, 5])
+
+        def forward(self, input_ids, labels=None):
+            x = self.emb(input_ids)
+            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            return self.rnn(packed)[0]
+
+        rec = self.record(forward, labels=torch.arange(4))
+        assert torch.equal(rec.tokens[rec.mask], IDS[rec.mask])
+        assert rec.labels.tolist() == [0, 1, 2, 3]
+
+    def test_a_trimmed_mask(self):
+        def forward(self, input_ids, attention_mask):
+            keep = int(attention_mask.sum(1).max())
+            return self.rnn(self.emb(input_ids[:, :keep]))[0]
+
+        mask = torch.tensor([[1] * n + [0] * (7 - n) for n in (4, 3, 1, 2)])
+        assert self.record(forward, attention_mask=mask).lengths.tolist() == [4, 3, 1, 2]
+
+    def test_the_mask_of_the_encoder_is_not_the_decoders(self):
+        class Seq2Seq(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.emb = nn.Embedding(11, 5)
+                self.enc = gru()
+                self.dec = gru()
+
+            def forward(self, input_ids, target, attention_mask):
+                _, h = self.enc(self.emb(input_ids))
+                return self.dec(self.emb(target), h)[0]
+
+        model = Seq2Seq()
+        mask = torch.tensor([[1] * n + [0] * (7 - n) for n in (7, 3, 2, 5)])
+        for width in (4, 7):
+            target = IDS.flip(0)[:, :width]
+            with dynprobe.attach(model) as probe:
+                model(IDS, target, attention_mask=mask)
+            assert probe.recording("enc").lengths.tolist() == [7, 3, 2, 5]
+            decoder = probe.recording("dec")
+            assert decoder.lengths.tolist() == [width] * 4
+            assert torch.equal(decoder.tokens, target)
+
+    def test_keyword_arguments_in_any_order(self):
+        cell = nn.GRUCell(5, 5)
+        x, h = torch.randn(2, 5), torch.randn(2, 5)
+        with dynprobe.attach(cell) as probe:
+            cell(hx=h, input=x)
+        rec = probe.recording()
+        assert torch.equal(rec.inputs[:, 0], x)
+        assert torch.equal(rec.initial, h)
+
+
+class TestChangedWeights:
+    @pytest.mark.parametrize("change", ["fused", "data"])
+    def test_changes_that_leave_no_trace_are_seen_in_the_states(self, change):
+        model = nn.LSTM(5, 6, 2, batch_first=True)
+        probe = dynprobe.attach(model)
+        out, _ = model(torch.randn(3, 4, 5))
+        if change == "fused":
+            out.sum().backward()
+            torch.optim.Adam(model.parameters(), lr=0.1, fused=True).step()
+        else:
+            model.weight_hh_l0.data.clamp_(-0.1, 0.1)
+            model.weight_hh_l1.data.clamp_(-0.1, 0.1)
+        for key in ("lstm.l0", "lstm.l1"):
+            with pytest.raises(StaleWeightsError, match="materialize"):
+                probe.recording(key)
+        probe._tracer.remove()
+
+    def test_analysing_old_states_with_new_weights_warns(self):
+        model = gru()
+        with dynprobe.attach(model) as probe:
+            model(torch.randn(4, 6, 5))
+        with torch.no_grad():
+            model.weight_hh_l0.mul_(0.5)
+        with pytest.warns(UserWarning, match="changed since its states were recorded"):
+            probe.analyze("manifold_dimension")
+
+
+def test_a_layer_that_is_never_called_does_not_take_the_others_down():
+    model = nn.ModuleDict({"used": gru(), "unused": gru()})
+    probe = dynprobe.attach(model)
+    model["used"](torch.randn(4, 6, 5))
+    report = probe.analyze("manifold_dimension")
+    assert report.layers == ["used"]
+    assert "Never called: unused" in str(report)
+
+
+def test_an_empty_batch_among_others():
+    model = Classifier(gru())
+    with dynprobe.attach(model) as probe:
+        model(IDS, lengths=torch.tensor([7, 3, 5, 1]))
+        model(IDS[:0], lengths=torch.zeros(0, dtype=torch.int64))
+    assert probe.recording().lengths.tolist() == [7, 3, 5, 1]

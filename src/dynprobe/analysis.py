@@ -105,6 +105,11 @@ def _choose(analyzers: Sequence[AnalyzerChoice] | str | None) -> dict[str, Analy
         cls = item if isinstance(item, type) else type(item)
         name = getattr(cls, "name", "") or cls.__name__.lower()
         check_contract(name, cls)
+        if name in chosen:
+            raise PluginError(
+                f"The analyzer {name!r} is given twice; results are kept by name, so run the two "
+                "one after the other, or give one of the classes another name."
+            )
         chosen[name] = item() if isinstance(item, type) else item
     return chosen
 

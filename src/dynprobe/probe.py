@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from dynprobe.capture.select import (
 from dynprobe.capture.tracer import Layer, Tracer
 from dynprobe.errors import (
     AmbiguousNameError,
+    DynprobeError,
     NothingRecordedError,
     ReadoutError,
     UnknownNameError,
@@ -31,6 +33,7 @@ from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
 from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.observer import weights_version
 
 if TYPE_CHECKING:
     from dynprobe.analysis import Progress
@@ -257,9 +260,17 @@ class Probe:
         return self._resolve(found, suffix)
 
     def _resolve(self, layer: Layer, suffix: str) -> Readout:
-        return resolve_readout(layer, suffix, self._readout, self._linears)
+        others = [m for m in self.model.modules() if isinstance(m, nn.Linear)]
+        return resolve_readout(layer, suffix, self._readout, self._linears, others)
 
     def _require_calls(self, layer: Layer) -> None:
+        if layer.trouble is not None:
+            raise DynprobeError(
+                f"A call of {layer.name!r} could not be read: "
+                f"{type(layer.trouble).__name__}: {layer.trouble}. The model itself ran on; "
+                "probe.clear() forgets what was recorded. A module with a calling convention of "
+                "its own needs an Observer of its own."
+            ) from layer.trouble
         if layer.calls:
             return
         if self._tracer.forwards:
@@ -337,10 +348,15 @@ class Probe:
         """
         from dynprobe.analysis import Subject, analyze_subjects
 
-        if layers is None:
-            names = [key for layer in self._layers.values() for key in layer.keys]
-        else:
+        unused: list[str] = []
+        if layers is not None:
             names = [layers] if isinstance(layers, str) else list(layers)
+        else:
+            # a layer that was never called does not take the others down
+            used = [layer for layer in self._layers.values() if layer.calls or layer.trouble]
+            used = used or list(self._layers.values())
+            names = [key for layer in used for key in layer.keys]
+            unused = [key for la in self._layers.values() if la not in used for key in la.keys]
         subjects = []
         for name in names:
             recording = self.recording(name)
@@ -350,7 +366,20 @@ class Probe:
             except ReadoutError as error:
                 readout = str(error)
             subjects.append(Subject(recording, self.recurrence(name), readout))
-        return analyze_subjects(subjects, analyzers, seed=seed, progress=progress)
+            self._warn_if_stale(name)
+        report = analyze_subjects(subjects, analyzers, seed=seed, progress=progress)
+        report.unused += unused
+        return report
+
+    def _warn_if_stale(self, name: str) -> None:
+        _, layer, _ = self._find(name)
+        if layer.calls[-1].call.version != weights_version(layer.module):
+            warnings.warn(
+                f"The weights of {layer.name!r} have changed since its states were recorded: "
+                "these are the old states, but the map and the readout are those of now. Record "
+                "again for a consistent picture.",
+                stacklevel=3,
+            )
 
     # -- life cycle --------------------------------------------------------------------------
 
@@ -376,6 +405,8 @@ class Probe:
         """Forget everything recorded; the hooks stay on."""
         for layer in self._layers.values():
             layer.calls.clear()
+            layer.trouble = None
+        self._tracer.reset()
         self._recordings.clear()
 
     def detach(self) -> None:

@@ -165,16 +165,16 @@ class Recording:
             dt,
             unit,
         )
-        return cls(
+        recording = cls(
             x,
             meta,
-            lengths=None if lengths is None else _tensor(lengths),
             inputs=None if inputs is None else _floating(inputs),
             initial=None if initial is None else _floating(initial),
             tokens=None if tokens is None else _tensor(tokens),
             labels=None if labels is None else _tensor(labels),
             logits=None if logits is None else _floating(logits),
         )
+        return recording if lengths is None else recording.annotate(lengths=lengths)
 
     def annotate(
         self, *, tokens: Any = None, labels: Any = None, logits: Any = None, lengths: Any = None
@@ -214,12 +214,19 @@ class Recording:
                 )
             if name == "tokens":
                 x = _fit_time(x, n, time)
+            if name == "logits" and x.dim() == 3 and x.shape[1] != time:
+                raise ShapeError(
+                    f"logits have {x.shape[1]} steps, but the recording has {time}: give "
+                    "(sequences, classes), or one row for each step."
+                )
             setattr(self, name, x)
         if lengths is not None:
             self.lengths = _lengths(_tensor(lengths), n, time)
-            self.states = self.states * self.mask[..., None]
+            # not by multiplication: what is padded may hold NaN
+            valid = self.mask[..., None]
+            self.states = torch.where(valid, self.states, 0)
             if self.inputs is not None:
-                self.inputs = self.inputs * self.mask[..., None]
+                self.inputs = torch.where(valid, self.inputs, 0)
         return self
 
     @property
@@ -360,9 +367,15 @@ class Recording:
 
 def _tensor(value: Any) -> Tensor:
     # a copy in every case: a recording never shares memory with what the caller may change
-    return (
-        value.detach().clone() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
-    )
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    try:
+        return torch.from_numpy(np.array(value))
+    except (ValueError, TypeError) as error:
+        raise ShapeError(
+            f"These values do not make one array: {error}. Pad sequences of different length to "
+            "one length and say how long each is with lengths="
+        ) from error
 
 
 def _floating(value: Any) -> Tensor:

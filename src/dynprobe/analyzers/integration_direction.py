@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -132,7 +133,8 @@ class IntegrationDirection(Analyzer):
         lin = linearize(ctx.recurrence, points)
         meta = ctx.recording.meta
         length = float(ctx.recording.lengths.to(torch.float64).median())
-        k = max(1, round(dimension.participation_ratio))
+        ratio = dimension.participation_ratio
+        k = 1 if math.isnan(ratio) else max(1, round(ratio))
         plane = dimension.visited.components[:k]
         n = meta.layout.size
         # slowest first, growing or fading: at a saddle a mode of |lambda| = 1.2 is fast

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 import torch
@@ -53,11 +54,21 @@ def assemble(
     for stream in streams:
         parts = [
             _piece(layer, suffix, group, tokens_from, readout, notes)
-            for group in _by_forward(stream)
+            for group in _groups(layer, suffix, stream)
         ]
         joined.append(parts[0] if len(parts) == 1 else _continue(parts))
     if any(len(s) > 1 for s in streams):
         notes.append(f"{len(layer.calls)} calls joined into {len(streams)} batches of sequences")
+    broken = sum(traced.broken for traced in layer.calls)
+    if broken:
+        notes.append(f"{broken} steps of a loop went on from a changed state: sequences cut there")
+        warnings.warn(
+            f"{layer.name!r} is called in a loop, but {broken} of its calls were given another "
+            "state than the one returned before (masked, normalised, reset?), so sequences were "
+            "cut there. If they belong together, run the model inside `with probe.sequence():`, "
+            "and name the mask or lengths with attach(..., lengths=).",
+            stacklevel=3,
+        )
     time = max(p.states.shape[1] for p in joined)
     meta = replace(meta, notes=tuple(dict.fromkeys(notes)))
     states = _along_time([p.states for p in joined], time)
@@ -77,10 +88,15 @@ def assemble(
     )
 
 
-def _by_forward(stream: list[TracedCall]) -> list[list[TracedCall]]:
+def _groups(layer: Layer, suffix: str, stream: list[TracedCall]) -> list[list[TracedCall]]:
+    """Calls of a stream that are one piece: those of one forward pass.
+
+    Each call is a piece of its own where calls end at different steps (packed), or run backwards.
+    """
+    apart = layer.observer.is_reverse(suffix) or any(c.call.lengths is not None for c in stream)
     groups: list[list[TracedCall]] = []
     for traced in stream:
-        if groups and groups[-1][0].forward is traced.forward:
+        if groups and not apart and groups[-1][0].forward is traced.forward:
             groups[-1].append(traced)
         else:
             groups.append([traced])
@@ -104,6 +120,7 @@ def _piece(
             "several runs of the layer in one forward pass: lengths and labels of the model's "
             "arguments are not used; add them with annotate()"
         )
+    rearranged = any(traced.rearranged for traced in group)
     states = torch.cat([s.states for s in segments], dim=1)
     given = [s.inputs for s in segments if s.inputs is not None]
     inputs = torch.cat(given, dim=1) if len(given) == len(segments) else None
@@ -141,7 +158,7 @@ def _piece(
         inputs=take(inputs),
         tokens=take(_tokens(group, batch, time, tokens_from, notes, layer, alone=alone)),
         logits=take(logits) if logits is not None and logits.dim() == 3 else logits,
-        labels=_labels(forward, batch) if alone else None,
+        labels=_labels(forward, batch) if alone and not rearranged else None,
     )
 
 
@@ -168,22 +185,52 @@ def _valid(
     if not alone:
         return zero, zero + time
     mask, lengths = forward.attention_mask, forward.lengths
-    if mask is not None and mask.dim() == 2 and mask.shape[0] == batch and mask.shape[1] >= time:
-        notes.append("lengths: attention mask")
-        return _runs(mask[:, -time:].cpu() != 0)
-    if lengths is not None and lengths.shape == (batch,):
-        if int(lengths.max()) > time or int(lengths.min()) < 0:
-            raise SequenceError(
-                f"The lengths given to the model lie between {int(lengths.min())} and "
-                f"{int(lengths.max())}, but the layer made {time} steps."
-            )
+    if mask is None and lengths is None:
+        notes.append("lengths: every step counts (no lengths, mask or packing seen)")
+        return zero, zero + time
+    fed_by = group[0].fed_by
+    other_input = (
+        fed_by is not None
+        and forward.input_ids is not None
+        and not _same_ids(fed_by.ids, forward.input_ids)
+    )
+    if mask is not None and not other_input and mask.dim() == 2 and mask.shape[0] == batch:
+        fitting = _fit_mask(mask.cpu() != 0, time, continues=group[0].continues)
+        if fitting is not None:
+            notes.append("lengths: attention mask")
+            return _runs(fitting)
+    fits = lengths is not None and lengths.shape == (batch,) and not other_input
+    if fits and lengths is not None and bool(((lengths >= 0) & (lengths <= time)).all()):
         notes.append("lengths: the model's lengths argument")
         return zero, lengths.cpu().to(torch.int64)
-    if mask is not None or lengths is not None:
-        notes.append("lengths: the mask or lengths given do not fit the layer's batch; ignored")
-    else:
-        notes.append("lengths: every step counts (no lengths, mask or packing seen)")
+    notes.append(
+        "lengths: every step counts; the mask or lengths given to the model do not fit what this "
+        "layer ran over (add lengths with annotate())"
+    )
     return zero, zero + time
+
+
+def _same_ids(a: Tensor, b: Tensor) -> bool:
+    """Whether ids are the model's own, perhaps cut at the end or time first."""
+    views = (b, b.T) if b.dim() == 2 else (b,)
+    return any(
+        a.dim() == v.dim() and torch.equal(a, v[tuple(slice(0, n) for n in a.shape)]) for v in views
+    )
+
+
+def _fit_mask(mask: Tensor, time: int, *, continues: bool) -> Tensor | None:
+    """The columns of a mask that describe `time` steps; None if that cannot be told."""
+    if mask.shape[1] == time:
+        return mask
+    if mask.shape[1] < time:
+        return None
+    if continues:  # the mask of a growing sequence covers the steps before, too
+        return mask[:, -time:]
+    if not bool(mask[:, time:].any()):  # padding on the right was cut off
+        return mask[:, :time]
+    if not bool(mask[:, :-time].any()):  # or on the left
+        return mask[:, -time:]
+    return None
 
 
 def _runs(mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -220,6 +267,12 @@ def _tokens(
         if ids is not None:
             notes.append(f"tokens: {direct_calls[0].name}")
             return ids
+    if any(traced.rearranged for traced in group):
+        notes.append(
+            "tokens unknown: the layer was fed the embedding's output in another order (sorted, "
+            "shifted or flipped); add tokens and labels with annotate()"
+        )
+        return None
     if not alone:
         return None
     found: dict[str, Tensor] = {}
@@ -287,12 +340,12 @@ def _logits(
         return None
     last = outputs[-1]
     batch = group[0].call.batch
+    if seen[-1].when == "all":
+        # one call over all steps, or a loop of calls over one step each
+        whole = last if last.shape[1] == time else torch.cat(outputs, dim=1)
+        return whole if whole.shape[:2] == (batch, time) else None
     if last.dim() == 1:
         last = last.unsqueeze(0)
-    if seen[-1].when == "all":
-        if last.shape[0] != batch or (last.shape[1] != time and last.shape[0] == last.shape[1]):
-            last = last.transpose(0, 1)
-        return last if last.shape[:2] == (batch, time) else None
     if len(outputs) == time and len(group) == time > 1:  # a loop that reads out every step
         return torch.stack(outputs, dim=1)
     return last if last.shape[0] == batch else None

@@ -7,7 +7,7 @@ valid, which tokens came in, which labels belong to them and what was read out.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ class EmbeddingCall:
     output: Tensor | None  # only until the forward pass ends
 
 
-@dataclass(frozen=True)
+@dataclass
 class LinearCall:
     """One call of an nn.Linear that a layer's state may have fed.
 
@@ -42,6 +42,9 @@ class LinearCall:
         (batch, classes) or (batch, time, classes).
     source : Call
         The layer's call, or the last of a loop of calls, whose state it read.
+    is_output : bool
+        Whether the model returned it, as it is or through softmax, log-softmax or sigmoid: the
+        first layer of an MLP is fed by the state too, but it is no readout.
     """
 
     name: str
@@ -51,6 +54,7 @@ class LinearCall:
     reason: str
     output: Tensor | None
     source: Call
+    is_output: bool = False
 
 
 @dataclass
@@ -100,3 +104,49 @@ def read_arguments(
     else:
         forward.lengths = value
     return forward
+
+
+def confirm_outputs(forward: Forward, returned: Any) -> None:
+    """Mark the Linear calls whose output is part of what the model returned."""
+    tensors = list(_tensors(returned))
+    for call in forward.linears:
+        if call.output is not None:
+            call.is_output = any(_is_part(call.output, t.detach()) for t in tensors)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _is_part(logits: Tensor, returned: Tensor) -> bool:
+    """Whether `returned` is the logits, perhaps squashed, or holds them as one step of many."""
+    if returned.layout != torch.strided or not returned.is_floating_point():
+        return False
+    n = logits.numel()
+    if n == 0 or returned.numel() % n:
+        return False
+    forms = [logits, logits.softmax(-1), logits.log_softmax(-1), logits.sigmoid()]
+    if returned.numel() == n:
+        # also squeezed, or time first
+        candidates = [returned.reshape(-1)]
+        if logits.dim() == returned.dim() == 3:
+            candidates.append(returned.transpose(0, 1).reshape(-1))
+    else:
+        candidates = [
+            returned.select(d, i).reshape(-1)
+            for d in range(returned.dim())
+            for i in (0, -1)
+            if returned.shape[d] * n == returned.numel()
+        ]
+    return any(
+        torch.allclose(form.reshape(-1), c.to(form), rtol=1e-5, atol=1e-7)
+        for form in forms
+        for c in candidates
+    )

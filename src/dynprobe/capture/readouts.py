@@ -21,6 +21,8 @@ class Feed:
     parts: tuple[str, ...]
     when: str
     reason: str = ""
+    #: The Linear saw (time, batch, width); its output is turned round before it is kept.
+    time_first: bool = False
 
 
 def match(x: Tensor, calls: list[Call], parts: tuple[str, ...], directions: int) -> Feed | None:
@@ -47,9 +49,13 @@ def match(x: Tensor, calls: list[Call], parts: tuple[str, ...], directions: int)
     last = calls[-1]
     if x.dim() == 1:
         x = x.unsqueeze(0)
+    if x.dim() == 2 and last.batch == 1 and last.time > 1 and _same(x[None], last.outputs):
+        return _one_direction(Feed(parts[:1], "all"), directions)  # unbatched, every step
     if x.dim() == 3:
-        if _same(x, last.outputs) or _same(x.transpose(0, 1), last.outputs):
+        if _same(x, last.outputs):
             return _one_direction(Feed(parts[:1], "all"), directions)
+        if _same(x.transpose(0, 1), last.outputs):
+            return _one_direction(Feed(parts[:1], "all", time_first=True), directions)
         return None
     if x.dim() != 2 or x.shape[0] != last.batch:
         return None
@@ -79,12 +85,11 @@ def _final(x: Tensor, calls: list[Call], parts: tuple[str, ...], directions: int
 def _one_direction(feed: Feed, directions: int) -> Feed:
     if directions == 1:
         return feed
-    return Feed(
-        (),
-        feed.when,
-        "it reads both directions of a bidirectional layer, so it is not linear in "
-        "the state of one of them",
+    reason = (
+        "it reads both directions of a bidirectional layer, so it is not linear in the state of "
+        "one of them"
     )
+    return Feed((), feed.when, reason)
 
 
 def _pooled(x: Tensor, call: Call) -> Feed | None:

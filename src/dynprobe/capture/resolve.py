@@ -19,9 +19,17 @@ GivenReadout: TypeAlias = tuple[str, nn.Module] | tuple[Tensor, Tensor | None]
 
 
 def resolve_readout(
-    layer: Layer, suffix: str, given: GivenReadout | None, linears: dict[str, nn.Linear]
+    layer: Layer,
+    suffix: str,
+    given: GivenReadout | None,
+    linears: dict[str, nn.Linear],
+    others: Iterable[nn.Linear] = (),
 ) -> Readout:
     """The linear readout of one recurrence.
+
+    A Linear fed by the state is the readout if the model returned its output. If the model
+    returned something else (a loss, say), the only one fed by the state is taken, unless another
+    Linear of the model (`others`) could be the next layer of an MLP.
 
     Raises
     ------
@@ -47,7 +55,11 @@ def resolve_readout(
         assert isinstance(module, nn.Linear)
         feeds = [c for c in calls if c.name == name]
         return _of_module(name, module, feeds, layout, layer.name)
-    fed = sorted({c.name for c in calls if c.parts})
+    fed = sorted({c.name for c in calls if c.parts and c.is_output})
+    if not fed:
+        fed = sorted({c.name for c in calls if c.parts})
+        if fed and (hidden := _not_last(fed, linears, others)):
+            raise ReadoutError(hidden)
     if len(fed) > 1:
         raise ReadoutError(
             f"several Linear layers are fed by the state of {layer.name}: {', '.join(fed)}; "
@@ -57,6 +69,21 @@ def resolve_readout(
         raise ReadoutError(_why_none(layer, calls, linears))
     feeds = [c for c in calls if c.name == fed[0]]
     return _of_module(fed[0], linears[fed[0]], feeds, layout, layer.name)
+
+
+def _not_last(
+    fed: list[str], linears: dict[str, nn.Linear], others: Iterable[nn.Linear]
+) -> str | None:
+    """Why the Linear fed by the state is not known to be the readout, or None."""
+    for name in fed:
+        module = linears[name]
+        if any(o is not module and o.in_features == module.out_features for o in others):
+            return (
+                f"{name} is fed by the state, but its output is not what the model returned: it "
+                "may be the first layer of an MLP, or attention. If it is the readout, name it "
+                f"with attach(..., readout={name!r})"
+            )
+    return None
 
 
 def _calls(layer: Layer) -> Iterable[LinearCall]:

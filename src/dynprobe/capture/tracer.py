@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dynprobe.capture.forward import EmbeddingCall, Forward, LinearCall, read_arguments
+from dynprobe.capture.forward import (
+    EmbeddingCall,
+    Forward,
+    LinearCall,
+    confirm_outputs,
+    read_arguments,
+)
 from dynprobe.capture.hooks import Handles
 from dynprobe.capture.readouts import match
 from dynprobe.errors import DynprobeError, SequenceError
@@ -26,6 +33,10 @@ class TracedCall:
     forward: Forward
     continues: bool
     fed_by: EmbeddingCall | None
+    #: The input is made of an embedding's output in another order (sorted, shifted, flipped).
+    rearranged: bool = False
+    #: A loop over steps went on from another state than the last one returned (masked, normed).
+    broken: bool = False
     segments: dict[str, Segment] = field(default_factory=dict)
 
 
@@ -38,6 +49,8 @@ class Layer:
     observer: Observer
     recurrences: dict[str, Recurrence]
     calls: list[TracedCall] = field(default_factory=list)
+    #: Why a call could not be read; the model itself went on.
+    trouble: Exception | None = None
 
     @property
     def keys(self) -> dict[str, str]:
@@ -104,8 +117,8 @@ class Tracer:
         self.layers = layers
         self.forwards = 0
         self._lengths = lengths
-        self._depth = 0
-        self._current: Forward | None = None
+        # one stack of forward passes a thread; an inner forward of the model has its own
+        self._local = threading.local()
         self._forced: set[str] | None = None
         self._handles = Handles()
         self._handles.before(model, self._enter, "")
@@ -120,7 +133,11 @@ class Tracer:
     def remove(self) -> None:
         """Take the hooks off; what was seen stays."""
         self._handles.remove()
-        self._depth, self._current = 0, None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget forward passes that never ended (Ctrl-C skips the hook that ends them)."""
+        self._local = threading.local()
 
     def force_sequence(self) -> Callable[[], None]:
         """From now on all calls of a layer belong to one sequence, until the result is called."""
@@ -131,20 +148,42 @@ class Tracer:
 
         return end
 
+    @property
+    def _stack(self) -> list[Forward]:
+        if not hasattr(self._local, "stack"):
+            self._local.stack = []
+        stack: list[Forward] = self._local.stack
+        return stack
+
+    @property
+    def _current(self) -> Forward | None:
+        return self._stack[-1] if self._stack else None
+
     def _enter(
         self, _: str, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
-        if self._depth == 0:
-            self._current = read_arguments(model, args, kwargs, self._lengths)
-        self._depth += 1
+        self._stack.append(read_arguments(model, args, kwargs, self._lengths))
 
-    def _exit(self, *_: Any) -> None:
-        self._depth = max(self._depth - 1, 0)
-        if self._depth == 0 and self._current is not None:
-            for embedding in self._current.embeddings:
-                embedding.output = None
-            self._current = None
-            self.forwards += 1
+    def _exit(self, *call: Any) -> None:
+        if not self._stack:
+            return
+        forward = self._stack.pop()
+        with torch.no_grad(), self._careful():
+            confirm_outputs(forward, call[-1])
+        for embedding in forward.embeddings:
+            embedding.output = None
+        self.forwards += 1
+
+    @contextmanager
+    def _careful(self, layers: Iterable[Layer] | None = None) -> Iterator[None]:
+        """Never let the observed forward pass fail: keep the error for who asks for the states."""
+        try:
+            yield
+        except SequenceError:
+            raise  # the one error that is about how the model is called
+        except Exception as error:
+            for layer in self.layers.values() if layers is None else layers:
+                layer.trouble = layer.trouble or error
 
     def _on_layer(
         self,
@@ -154,16 +193,25 @@ class Tracer:
         kwargs: Mapping[str, Any],
         output: Any,
     ) -> None:
+        if torch._C._current_graph_task_id() != -1:
+            return  # activation checkpointing runs the layer again during the backward pass
         layer = self.layers[name]
-        with torch.no_grad():
+        with torch.no_grad(), self._careful([layer]):
             call = layer.observer.observe(module, args, kwargs, output)
             # a layer that is called on its own, not through the model, has a forward to itself
             forward = self._current or Forward()
             given = args[0] if args else next(iter(kwargs.values()), None)
-            fed_by = _source(given, forward.embeddings)
+            fed_by, rearranged = _source(given, call, forward.embeddings)
             continues = self._continues(name, layer, call)
+            broken = (
+                not continues
+                and call.time == 1
+                and any(bool(s.any()) for s in call.passed)
+                and bool(layer.calls)
+                and layer.calls[-1].forward is forward
+            )
             owned = call.owned(module)
-        layer.calls.append(TracedCall(owned, forward, continues, fed_by))
+            layer.calls.append(TracedCall(owned, forward, continues, fed_by, rearranged, broken))
 
     def _continues(self, name: str, layer: Layer, call: Call) -> bool:
         previous = layer.calls[-1].call if layer.calls else None
@@ -179,11 +227,10 @@ class Tracer:
             return not first
         if previous is None or not call.passed or len(call.passed) != len(previous.returned):
             return False
-        if all(s is ref() for s, ref in zip(call.passed, previous.returned_refs, strict=True)):
-            return True
-        pairs = list(zip(call.passed, previous.returned, strict=True))
         if not any(bool(s.any()) for s in call.passed):
             return False  # zeros are a fresh start, even where the last state was zero too
+        pairs = list(zip(call.passed, previous.returned, strict=True))
+        # by value, also for the very same tensor: it may have been reset in place
         if all(s.shape == r.shape and torch.equal(s, r.to(s)) for s, r in pairs):
             return True
         if all(_is_reordered(s, r) for s, r in pairs):
@@ -202,7 +249,7 @@ class Tracer:
         kwargs: Mapping[str, Any],
         output: Tensor,
     ) -> None:
-        if self._current is not None:
+        if self._current is not None and isinstance(output, Tensor):
             ids = args[0] if args else kwargs["input"]
             self._current.embeddings.append(EmbeddingCall(name, ids.detach().clone(), output))
 
@@ -218,7 +265,9 @@ class Tracer:
         if forward is None:
             return
         x = args[0] if args else kwargs["input"]
-        with torch.no_grad():
+        if x.is_nested or x.layout != torch.strided:
+            return
+        with torch.no_grad(), self._careful():
             for layer in self.layers.values():
                 self._match(name, layer, forward, x.detach(), output)
 
@@ -229,7 +278,13 @@ class Tracer:
         for stream in reversed(layer.streams(forward)):
             feed = match(x, [traced.call for traced in stream], parts, directions)
             if feed is not None:
-                kept = output.detach().clone() if feed.parts else None
+                kept = None
+                if feed.parts:
+                    kept = output.detach().clone()
+                    if feed.time_first:
+                        kept = kept.transpose(0, 1)
+                    elif feed.when == "all" and kept.dim() == 2:  # unbatched
+                        kept = kept.unsqueeze(0)
                 source = stream[-1].call
                 forward.linears.append(
                     LinearCall(name, layer.name, feed.parts, feed.when, feed.reason, kept, source)
@@ -237,16 +292,49 @@ class Tracer:
                 return
 
 
-def _source(given: Any, embeddings: list[EmbeddingCall]) -> EmbeddingCall | None:
-    """The embedding call whose very output the layer was given."""
-    return next((e for e in embeddings if e.output is given and given is not None), None)
+def _source(
+    given: Any, call: Call, embeddings: list[EmbeddingCall]
+) -> tuple[EmbeddingCall | None, bool]:
+    """The embedding call that fed the layer, told by its output, and whether it was rearranged.
+
+    The very tensor, or equal values at every valid step. Where the first vector of the input is
+    one of the embedding's, but the whole does not agree, tokens came in another order.
+    """
+    for embedding in embeddings:
+        if embedding.output is given and given is not None:
+            return embedding, False
+    x = call.inputs
+    time = torch.arange(call.time, device=x.device)
+    valid = (
+        torch.ones(call.batch, call.time, dtype=torch.bool, device=x.device)
+        if call.lengths is None
+        else time < call.lengths.to(x.device)[:, None]
+    )
+    rearranged = False
+    for embedding in embeddings:
+        out = embedding.output
+        if out is None or out.shape[-1] != x.shape[-1] or x.numel() == 0:
+            continue
+        views = [out, out.transpose(0, 1)] if out.dim() == 3 else [out.unsqueeze(out.dim() - 1)]
+        for view in views:
+            if view.dim() == 3 and view.shape[0] == call.batch and view.shape[1] >= call.time:
+                same = (view[:, : call.time] == x).all(-1)
+                if bool((same | ~valid).all()):
+                    return embedding, False
+        rearranged |= bool((out == x[0, 0]).all(-1).any())
+    return None, rearranged
 
 
 def _is_reordered(passed: Tensor, returned: Tensor) -> bool:
-    """Whether every non-zero row (per sequence) of `passed` is a row of `returned`."""
-    a = passed.flatten(0, -2) if passed.dim() == 2 else passed.transpose(0, 1).flatten(1)
-    b = returned.flatten(0, -2) if returned.dim() == 2 else returned.transpose(0, 1).flatten(1)
+    """Whether the non-zero rows (sequences) of `passed` are rows of `returned` at other places."""
+    a = passed if passed.dim() == 2 else passed.transpose(0, 1).flatten(1)
+    b = returned if returned.dim() == 2 else returned.transpose(0, 1).flatten(1)
     if a.shape[-1] != b.shape[-1] or a.shape[0] == 0:
         return False
-    found = (a[:, None] == b.to(a)[None]).all(-1).any(1)
-    return bool((found | ~a.any(-1)).all())
+    same = (a[:, None] == b.to(a)[None]).all(-1)
+    live = a.any(-1)
+    if not bool((same.any(1) | ~live).all()):
+        return False
+    # zeroed rows beside rows that stayed where they were are a reset, not another order
+    stayed = same.diagonal() | ~live[: min(a.shape[0], b.shape[0])]
+    return a.shape[0] != b.shape[0] or not bool(stayed.all())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,9 +39,11 @@ class CellObserver(Observer):
     def observe(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Call:
-        values = [*args, *kwargs.values()]
-        x: Tensor = values[0]
-        given = values[1] if len(values) > 1 else None
+        # by the names of its parameters, so that the order of keyword arguments does not matter
+        bound = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
+        names = list(inspect.signature(module.forward).parameters)
+        x: Tensor = bound[names[0]]
+        given = bound.get(names[1]) if len(names) > 1 else None
         passed = _tensors(given)
         returned = _tensors(output)
         layout = self.recurrences(module)[""].layout

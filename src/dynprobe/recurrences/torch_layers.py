@@ -22,7 +22,14 @@ from dynprobe.recurrences.gated import (
     LSTMRecurrence,
     RNNRecurrence,
 )
-from dynprobe.recurrences.observer import Call, Observer, Segment, check_weights, zeros_state
+from dynprobe.recurrences.observer import (
+    Call,
+    Observer,
+    Segment,
+    check_rebuilt,
+    check_weights,
+    zeros_state,
+)
 from dynprobe.recurrences.scan import linear_scan
 
 _MAPS: dict[type[nn.RNNBase], type[GatedRecurrence]] = {
@@ -114,7 +121,12 @@ class TorchLayerObserver(Observer):
         )
         check_weights(rnn, call, "The cell state of an LSTM")
         assert inputs is not None
+        # under autocast the call ran in half precision; its weights say what the states are
+        dtype = next(rnn.parameters()).dtype
+        h, inputs, h0, c0 = (v.to(dtype) for v in (h, inputs, h0, c0))
         c = _cell_states(recurrence, h, inputs, h0, c0, call.lengths, reverse=reverse)
+        final = _final(c, call.lengths, reverse=reverse)
+        check_rebuilt(final, call.returned[1][index], "The cell state of an LSTM")
         return Segment(torch.cat([h, c], -1), inputs, torch.cat([h0, c0], -1))
 
     def _layer_input(self, rnn: nn.RNNBase, layer: int, call: Call) -> Tensor:
@@ -126,16 +138,23 @@ class TorchLayerObserver(Observer):
     def _run_layer(self, rnn: nn.RNNBase, layer: int, x: Tensor, call: Call) -> Tensor:
         """Output of one layer, (batch, time, directions * width), bit for bit the module's own."""
         if layer not in call.rebuilt:
-            call.rebuilt[layer] = self._rerun(rnn, layer, x, call)
+            out = self._rerun(rnn, layer, x, call)
+            d = self.directions(rnn)
+            for i, h in enumerate(out.chunk(d, dim=-1)):
+                final = _final(h, call.lengths, reverse=i == 1)
+                what = f"Layer {layer} of this {type(rnn).__name__}"
+                check_rebuilt(final, call.returned[0][layer * d + i], what)
+            call.rebuilt[layer] = out
         return call.rebuilt[layer]
 
     def _rerun(self, rnn: nn.RNNBase, layer: int, x: Tensor, call: Call) -> Tensor:
         check_weights(rnn, call, f"Layer {layer} of this {type(rnn).__name__}")
         single = _single_layer(rnn, layer, x.shape[-1])
         d = self.directions(rnn)
-        hx = tuple(s[layer * d : (layer + 1) * d] for s in call.passed) or None
+        x = x.to(next(rnn.parameters()).dtype)
+        hx = tuple(s[layer * d : (layer + 1) * d].to(x) for s in call.passed) or None
         state = hx if hx is None or len(hx) > 1 else hx[0]
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             if call.lengths is None:
                 # in the module's own orientation: kernels round differently in the other one
                 given = x if rnn.batch_first else x.transpose(0, 1).contiguous()
@@ -143,6 +162,15 @@ class TorchLayerObserver(Observer):
                 return out if rnn.batch_first else out.transpose(0, 1)
             packed = pack_padded_sequence(x, call.lengths, batch_first=True, enforce_sorted=False)
             return pad_packed_sequence(single(packed, state)[0], batch_first=True)[0]
+
+
+def _final(x: Tensor, lengths: Tensor | None, *, reverse: bool) -> Tensor:
+    """(batch, time, ...) -> (batch, ...), the state after the last step that was processed."""
+    if reverse:
+        return x[:, 0]
+    if lengths is None:
+        return x[:, -1]
+    return x[torch.arange(x.shape[0], device=x.device), lengths.to(x.device) - 1]
 
 
 def _parse(suffix: str) -> tuple[int, bool]:
@@ -176,7 +204,10 @@ def _single_layer(rnn: nn.RNNBase, layer: int, input_size: int) -> nn.RNNBase:
     single: nn.RNNBase = build(input_size, rnn.hidden_size, **options)
     single.train(False)
     for name, _ in list(single.named_parameters()):
-        setattr(single, name, getattr(rnn, name.replace("_l0", f"_l{layer}")))
+        shared = getattr(rnn, name.replace("_l0", f"_l{layer}"))
+        if not isinstance(shared, nn.Parameter):  # a parametrized layer computes its weights
+            del single._parameters[name]
+        setattr(single, name, shared)
     return single
 
 

@@ -45,6 +45,8 @@ class Report:
         layer -> what the figures show of its states.
     details : dict
         What the page says about how the model came to be, such as a training recipe.
+    unused : list of str
+        Layers of the model that were never called.
     seed : int
         Seed of the analysis.
     interrupted : bool
@@ -56,6 +58,7 @@ class Report:
     failures: dict[Key, Failure] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
     seed: int = 0
     interrupted: bool = False
 

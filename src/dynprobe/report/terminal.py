@@ -28,6 +28,8 @@ def render_terminal(report: Report) -> RenderableType:
         notes = report.views[layer].notes
         if notes:
             parts.append(Text("  " + "; ".join(notes), style="dim"))
+    if report.unused:
+        parts.append(Text(f"Never called: {', '.join(report.unused)}.", style="yellow"))
     if report.interrupted:
         parts.append(Text("Interrupted: what was done until then is shown.", style="yellow"))
     return Group(*parts)
