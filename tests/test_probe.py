@@ -886,3 +886,30 @@ def test_an_empty_batch_among_others():
         model(IDS, lengths=torch.tensor([7, 3, 5, 1]))
         model(IDS[:0], lengths=torch.zeros(0, dtype=torch.int64))
     assert probe.recording().lengths.tolist() == [7, 3, 5, 1]
+
+
+class MaskedLoop(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(5, 6)
+
+    def forward(self, x, mask):
+        h = torch.zeros(len(x), 6)
+        for t in range(x.shape[1]):
+            h = torch.where(mask[:, t, None], self.cell(x[:, t], h), h)
+        return h
+
+
+def test_a_masked_loop_is_cut_with_a_warning_and_sequence_joins_it():
+    model = MaskedLoop()
+    x = torch.randn(3, 6, 5)
+    mask = torch.arange(6) < torch.tensor([6, 4, 2])[:, None]
+    with dynprobe.attach(model) as probe:
+        model(x, mask)
+    with pytest.warns(UserWarning, match=r"probe\.sequence"):
+        probe.recording()
+    with dynprobe.attach(model, lengths="mask") as probe, probe.sequence():
+        final = model(x, mask)
+    rec = probe.recording()
+    assert rec.lengths.tolist() == [6, 4, 2]
+    torch.testing.assert_close(rec.final, final)
