@@ -913,3 +913,20 @@ def test_a_masked_loop_is_cut_with_a_warning_and_sequence_joins_it():
     rec = probe.recording()
     assert rec.lengths.tolist() == [6, 4, 2]
     torch.testing.assert_close(rec.final, final)
+
+
+def test_wrappers():
+    model = Classifier(gru())
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        with dynprobe.attach(wrapped) as probe:
+            wrapped(IDS, labels=torch.arange(4))
+    finally:
+        torch.distributed.destroy_process_group()
+    rec = probe.recording("rnn")  # the model's own names
+    assert torch.equal(rec.tokens, IDS)
+    assert rec.labels.tolist() == [0, 1, 2, 3]
+    with pytest.raises(NoRecurrenceError, match=r"model\.module"):
+        dynprobe.attach(nn.DataParallel(model))

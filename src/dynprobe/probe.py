@@ -19,6 +19,7 @@ from dynprobe.capture.select import (
     find_embeddings,
     find_linears,
     select_layers,
+    unwrap,
 )
 from dynprobe.capture.tracer import Layer, Tracer
 from dynprobe.errors import (
@@ -127,6 +128,7 @@ def attach(
     >>> probe.recording().states.shape
     torch.Size([3, 5, 8])
     """
+    model = unwrap(model)
     return Probe(
         model,
         select_layers(model, layers),

@@ -121,9 +121,9 @@ def _piece(
             "arguments are not used; add them with annotate()"
         )
     rearranged = any(traced.rearranged for traced in group)
-    states = torch.cat([s.states for s in segments], dim=1)
+    states = _cat([s.states for s in segments], dim=1)
     given = [s.inputs for s in segments if s.inputs is not None]
-    inputs = torch.cat(given, dim=1) if len(given) == len(segments) else None
+    inputs = _cat(given, dim=1) if len(given) == len(segments) else None
     if inputs is None:
         notes.append("inputs unknown: dropout between the layers was active")
     batch, time = states.shape[:2]
@@ -392,12 +392,19 @@ def _continue(pieces: list[Piece]) -> Piece:
     )
 
 
+def _cat(parts: list[Tensor], dim: int) -> Tensor:
+    """Concatenate; a single part is not copied, unless it is bound to inference mode."""
+    if len(parts) == 1 and not parts[0].is_inference():
+        return parts[0]
+    return torch.cat(parts, dim=dim)
+
+
 def _along_time(values: list[Tensor | None], time: int) -> Tensor | None:
     """Concatenate along sequences, time padded with zeros; None if a part is unknown."""
     given = [v for v in values if v is not None]
     if len(given) < len(values) or len({v.shape[2:] for v in given}) > 1:
         return None
-    return torch.cat([_pad(v, time) for v in given])
+    return _cat([_pad(v, time) for v in given], dim=0)
 
 
 def _along_batch(values: list[Tensor | None]) -> Tensor | None:

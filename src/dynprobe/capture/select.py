@@ -16,6 +16,26 @@ from dynprobe.recurrences.registry import find_observer, registered_modules
 LayerChoice: TypeAlias = str | nn.Module | Sequence[str | nn.Module]
 
 
+def unwrap(model: nn.Module) -> nn.Module:
+    """The user's own model inside DistributedDataParallel, so that names and arguments are its own.
+
+    Raises
+    ------
+    NoRecurrenceError
+        For DataParallel: it runs copies of the model, which no hook of the original sees.
+    """
+    if isinstance(model, nn.DataParallel):
+        raise NoRecurrenceError(
+            "nn.DataParallel runs copies of the model on each device, and hooks do not see them. "
+            "Attach to the model inside (model.module) and call that, or use "
+            "DistributedDataParallel."
+        )
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        inner: nn.Module = model.module
+        return inner
+    return model
+
+
 def select_layers(model: nn.Module, choice: LayerChoice | None) -> dict[str, Layer]:
     """Find the layers to probe by module name.
 

@@ -231,8 +231,11 @@ def _cell_states(
         if reverse:
             h, x = flip_valid(h, lengths), flip_valid(x, lengths)
         before = torch.cat([h0.unsqueeze(1), h[:, :-1]], dim=1)
-        i, f, g, _ = lstm._gates(before, x, lstm.weights(h))
-        out = linear_scan(f, i * g, c0)
+        w, n = lstm.weights(h), 3 * lstm.hidden_size  # c does not need the output gate
+        gates = torch.matmul(x, w.ih[:n].T).add_(w.b_ih[:n] + w.b_hh[:n])
+        gates += before @ w.hh[:n].T
+        i, f, g = gates.chunk(3, dim=-1)
+        out = linear_scan(f.sigmoid(), i.sigmoid() * g.tanh(), c0)
         return flip_valid(out, lengths) if reverse else out
 
 
