@@ -26,6 +26,10 @@ class Target:
     met: Callable[[float], bool]
 
 
+LARGE = "batch 64, T 200, hidden 256, 2 layers"
+SMALL = "batch 1, T 1000, hidden 32, 2 layers"
+
+
 def over_seeds(key: str, pick: Callable[[list[float]], float]) -> Callable[[Any], float]:
     return lambda figures: pick([row[key] for row in figures["seeds"]])
 
@@ -50,6 +54,12 @@ TARGETS = [
     Target("demo", "neutral / evidence push in the plane", "< 0.1",
            over_seeds("neutral_share_in_plane", max), lambda v: v < 0.1),
     Target("demo", "seconds, slowest", "<= 180", over_seeds("seconds", max), lambda v: v <= 180),
+    Target("capture", f"attached, x plain forward ({LARGE})", "<= 1.05",
+           lambda f: f[LARGE]["attached"]["ratio"], lambda v: v <= 1.05),
+    Target("capture", f"all h and c, x plain forward ({LARGE})", "<= 2.5",
+           lambda f: f[LARGE]["everything"]["ratio"], lambda v: v <= 2.5),
+    Target("capture", f"all h and c, x plain forward ({SMALL})", "<= 5",
+           lambda f: f[SMALL]["everything"]["ratio"], lambda v: v <= 5),
     Target("text_ag_news_gru", "AG News test accuracy, worst seed", ">= 0.85",
            over_seeds("accuracy", min), lambda v: v >= 0.85),
 ]  # fmt: skip

@@ -235,7 +235,7 @@ def _cell_states(
         gates = torch.matmul(x, w.ih[:n].T).add_(w.b_ih[:n] + w.b_hh[:n])
         gates += before @ w.hh[:n].T
         i, f, g = gates.chunk(3, dim=-1)
-        out = linear_scan(f.sigmoid(), i.sigmoid() * g.tanh(), c0)
+        out = linear_scan(f.sigmoid_(), i.sigmoid_().mul_(g.tanh_()), c0)
         return flip_valid(out, lengths) if reverse else out
 
 
