@@ -24,8 +24,13 @@ def describe() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "date": datetime.now(UTC).date().isoformat(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", sys.argv[0], *map(_short, sys.argv[1:])]),
     }
+
+
+def _short(argument: str) -> str:
+    """A path of this machine means nothing elsewhere; its name does."""
+    return Path(argument).name if Path(argument).exists() else argument
 
 
 def _processor() -> str:
