@@ -78,7 +78,7 @@ KINDS = {
 @pytest.mark.parametrize("given", [False, True], ids=["default_h0", "given_h0"])
 @pytest.mark.parametrize("form", ["padded", "packed", "packed_sorted", "time_first"])
 @pytest.mark.parametrize(
-    ("kind", "layers", "bidirectional"), list(itertools.product(KINDS, [1, 2, 3], [False, True]))
+    ("kind", "layers", "bidirectional"), list(itertools.product(KINDS, [1, 2, 3, 4], [False, True]))
 )
 def test_every_state_equals_the_oracle(kind, layers, bidirectional, form, given):
     cls, options = KINDS[kind]
