@@ -930,3 +930,25 @@ def test_wrappers():
     assert rec.labels.tolist() == [0, 1, 2, 3]
     with pytest.raises(NoRecurrenceError, match=r"model\.module"):
         dynprobe.attach(nn.DataParallel(model))
+
+
+def test_padding_that_holds_nan_stays_out():
+    model = gru()
+    x = torch.randn(3, 6, 5)
+    x[1, 3:] = torch.nan
+    x[2, 1:] = torch.nan
+
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = model
+
+        def forward(self, x, lengths):
+            return self.rnn(x)[0]
+
+    with dynprobe.attach(Masked()) as probe:
+        probe.model(x, torch.tensor([6, 3, 1]))
+    rec = probe.recording()
+    assert rec.states.isfinite().all()
+    assert rec.inputs.isfinite().all()
+    rec.check_finite()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dynprobe.capture.forward import Forward, LinearCall
-from dynprobe.capture.tracer import Layer, TracedCall
+from dynprobe.capture.tracer import Layer, TracedCall, streams_of
 from dynprobe.errors import SequenceError
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
@@ -49,7 +49,7 @@ def assemble(
         Its recorded outputs become the logits.
     """
     notes: list[str] = []
-    streams = layer.streams()
+    streams = streams_of(layer.calls)
     joined = []
     for stream in streams:
         parts = [
@@ -114,7 +114,7 @@ def _piece(
     segments = [layer.segment(traced, suffix) for traced in group]
     forward = group[0].forward
     # what the model was given describes its one run of the layer; of several, nobody knows which
-    alone = len(layer.streams(forward)) == 1
+    alone = forward.runs.get(layer.name, 1) == 1
     if not alone:
         notes.append(
             "several runs of the layer in one forward pass: lengths and labels of the model's "
@@ -140,8 +140,8 @@ def _piece(
         keep = torch.arange(int(lengths.max()) if batch else 0) < lengths[:, None]
         index = order[:, : keep.shape[1]].clamp(0, time - 1).to(x.device)
         picked = x[torch.arange(batch, device=x.device)[:, None], index]
-        mask = keep.to(x.device)
-        return picked * mask.reshape(*mask.shape, *[1] * (x.dim() - 2)).to(x.dtype)
+        beyond = ~keep.to(x.device)  # filled, not multiplied: padding may hold NaN
+        return picked.masked_fill(beyond.reshape(*beyond.shape, *[1] * (x.dim() - 2)), 0)
 
     taken = take(states)
     assert taken is not None

@@ -67,6 +67,10 @@ class Forward:
     labels: Tensor | None = None
     embeddings: list[EmbeddingCall] = field(default_factory=list)
     linears: list[LinearCall] = field(default_factory=list)
+    #: Calls of each layer (capture.tracer.TracedCall) while the pass lasts, and afterwards how
+    #: many separate runs they were.
+    calls: dict[str, list[Any]] = field(default_factory=dict, repr=False)
+    runs: dict[str, int] = field(default_factory=dict)
 
 
 def read_arguments(

@@ -68,18 +68,6 @@ class Layer:
             traced.segments[suffix] = self.observer.recover(self.module, suffix, traced.call)
         return traced.segments[suffix]
 
-    def streams(self, forward: Forward | None = None) -> list[list[TracedCall]]:
-        """Calls that continue each other, of one forward pass or of all."""
-        out: list[list[TracedCall]] = []
-        for traced in self.calls:
-            if forward is not None and traced.forward is not forward:
-                continue
-            if traced.continues and out:
-                out[-1].append(traced)
-            else:
-                out.append([traced])
-        return out
-
     def materialize(self) -> None:
         """Recover everything that needs the weights as they are now."""
         for suffix in self.recurrences:
@@ -88,6 +76,17 @@ class Layer:
                     # what cannot be recovered says so when it is asked for
                     with suppress(DynprobeError):
                         self.segment(traced, suffix)
+
+
+def streams_of(calls: Iterable[TracedCall]) -> list[list[TracedCall]]:
+    """Group calls that continue each other."""
+    out: list[list[TracedCall]] = []
+    for traced in calls:
+        if traced.continues and out:
+            out[-1].append(traced)
+        else:
+            out.append([traced])
+    return out
 
 
 class Tracer:
@@ -172,6 +171,8 @@ class Tracer:
             confirm_outputs(forward, call[-1])
         for embedding in forward.embeddings:
             embedding.output = None
+        forward.runs = {name: len(streams_of(calls)) for name, calls in forward.calls.items()}
+        forward.calls.clear()  # they point back here
         self.forwards += 1
 
     @contextmanager
@@ -211,7 +212,10 @@ class Tracer:
                 and layer.calls[-1].forward is forward
             )
             owned = call.owned(module)
-            layer.calls.append(TracedCall(owned, forward, continues, fed_by, rearranged, broken))
+            traced = TracedCall(owned, forward, continues, fed_by, rearranged, broken)
+            layer.calls.append(traced)
+            if forward is self._current:
+                forward.calls.setdefault(name, []).append(traced)
 
     def _continues(self, name: str, layer: Layer, call: Call) -> bool:
         previous = layer.calls[-1].call if layer.calls else None
@@ -275,7 +279,7 @@ class Tracer:
     def _match(name: str, layer: Layer, forward: Forward, x: Tensor, output: Tensor) -> None:
         """Note that a Linear was fed by a layer's state, in whichever of its calls."""
         parts, directions = layer.top.layout.names, layer.observer.directions(layer.module)
-        for stream in reversed(layer.streams(forward)):
+        for stream in reversed(streams_of(forward.calls.get(layer.name, []))):
             feed = match(x, [traced.call for traced in stream], parts, directions)
             if feed is not None:
                 kept = None
