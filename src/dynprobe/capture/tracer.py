@@ -19,7 +19,7 @@ from dynprobe.capture.forward import (
     read_arguments,
 )
 from dynprobe.capture.hooks import Handles
-from dynprobe.capture.readouts import match
+from dynprobe.capture.readouts import Feed, match
 from dynprobe.errors import DynprobeError, SequenceError
 from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.observer import Call, Observer, Segment
@@ -167,7 +167,7 @@ class Tracer:
         if not self._stack:
             return
         forward = self._stack.pop()
-        with torch.no_grad(), self._careful():
+        with torch.no_grad(), suppress(Exception):  # unconfirmed, a readout is taken with care
             confirm_outputs(forward, call[-1])
         for embedding in forward.embeddings:
             embedding.output = None
@@ -176,15 +176,14 @@ class Tracer:
         self.forwards += 1
 
     @contextmanager
-    def _careful(self, layers: Iterable[Layer] | None = None) -> Iterator[None]:
+    def _careful(self, layer: Layer) -> Iterator[None]:
         """Never let the observed forward pass fail: keep the error for who asks for the states."""
         try:
             yield
         except SequenceError:
             raise  # the one error that is about how the model is called
         except Exception as error:
-            for layer in self.layers.values() if layers is None else layers:
-                layer.trouble = layer.trouble or error
+            layer.trouble = layer.trouble or error
 
     def _on_layer(
         self,
@@ -197,7 +196,7 @@ class Tracer:
         if torch._C._current_graph_task_id() != -1:
             return  # activation checkpointing runs the layer again during the backward pass
         layer = self.layers[name]
-        with torch.no_grad(), self._careful([layer]):
+        with torch.no_grad(), self._careful(layer):
             call = layer.observer.observe(module, args, kwargs, output)
             # a layer that is called on its own, not through the model, has a forward to itself
             forward = self._current or Forward()
@@ -271,7 +270,7 @@ class Tracer:
         x = args[0] if args else kwargs["input"]
         if x.is_nested or x.layout != torch.strided:
             return
-        with torch.no_grad(), self._careful():
+        with torch.no_grad():
             for layer in self.layers.values():
                 self._match(name, layer, forward, x.detach(), output)
 
@@ -280,7 +279,10 @@ class Tracer:
         """Note that a Linear was fed by a layer's state, in whichever of its calls."""
         parts, directions = layer.top.layout.names, layer.observer.directions(layer.module)
         for stream in reversed(streams_of(forward.calls.get(layer.name, []))):
-            feed = match(x, [traced.call for traced in stream], parts, directions)
+            try:
+                feed = match(x, [traced.call for traced in stream], parts, directions)
+            except Exception as error:  # say so where the readout is asked for
+                feed = Feed((), "", f"its input could not be compared ({error})")
             if feed is not None:
                 kept = None
                 if feed.parts:
