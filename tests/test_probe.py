@@ -680,6 +680,16 @@ class TestNeverInTheWay:
             assert torch.equal(rec.tokens[rows], ids[i])
 
 
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(4, 8)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.fc(self.rnn(x)[0])
+
+
 class TestReadoutIsTheOutput:
     def test_the_first_layer_of_an_mlp_is_no_readout(self):
         model = Classifier(gru())
@@ -725,15 +735,6 @@ class TestReadoutIsTheOutput:
         assert probe.readout().name == "fc"
 
     def test_time_first_with_as_many_sequences_as_steps(self):
-        class Tagger(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.rnn = nn.GRU(4, 8)
-                self.fc = nn.Linear(8, 3)
-
-            def forward(self, x):
-                return self.fc(self.rnn(x)[0])
-
         model = Tagger()
         with dynprobe.attach(model) as probe:
             model(torch.randn(5, 5, 4))
@@ -741,15 +742,6 @@ class TestReadoutIsTheOutput:
         torch.testing.assert_close(probe.readout()(rec.states), rec.logits)
 
     def test_unbatched(self):
-        class Tagger(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.rnn = nn.GRU(4, 8)
-                self.fc = nn.Linear(8, 3)
-
-            def forward(self, x):
-                return self.fc(self.rnn(x)[0])
-
         model = Tagger()
         with dynprobe.attach(model) as probe:
             model(torch.randn(6, 4))
@@ -952,3 +944,48 @@ def test_padding_that_holds_nan_stays_out():
     assert rec.states.isfinite().all()
     assert rec.inputs.isfinite().all()
     rec.check_finite()
+
+
+class EmbeddedOnce(nn.Module):
+    """A loop over the steps of one embedding call, in order or backwards."""
+
+    def __init__(self, backwards=False):
+        super().__init__()
+        self.emb = nn.Embedding(11, 5)
+        self.cell = nn.GRUCell(5, 6)
+        self.fc = nn.Linear(6, 3)
+        self.backwards = backwards
+
+    def forward(self, ids):
+        h = None
+        steps = self.emb(ids).unbind(1)
+        for x in reversed(steps) if self.backwards else steps:
+            h = self.cell(x, h)
+        return self.fc(h)
+
+
+def test_a_loop_over_one_embedding_call_keeps_its_tokens():
+    model = EmbeddedOnce()
+    with dynprobe.attach(model) as probe:
+        model(IDS)
+    assert torch.equal(probe.recording().tokens, IDS)
+    model = EmbeddedOnce(backwards=True)
+    with dynprobe.attach(model) as probe:
+        model(IDS)
+    assert probe.recording().tokens is None
+
+
+def test_chunks_of_one_embedding_call_keep_their_tokens():
+    class Chunks(Classifier):
+        def forward(self, ids):
+            x = self.emb(ids)
+            first = pack_padded_sequence(x[:, :4], torch.tensor([4] * 4), batch_first=True)
+            _, h = self.rnn(first)
+            return self.rnn(x[:, 4:], h)[0]
+
+    model = Chunks(gru())
+    with dynprobe.attach(model) as probe:
+        model(IDS)
+    rec = probe.recording()
+    assert rec.lengths.tolist() == [7] * 4
+    assert torch.equal(rec.tokens, IDS)

@@ -192,7 +192,7 @@ def _valid(
     other_input = (
         fed_by is not None
         and forward.input_ids is not None
-        and not _same_ids(fed_by.ids, forward.input_ids)
+        and not _same_ids(fed_by.embedding.ids, forward.input_ids)
     )
     if mask is not None and not other_input and mask.dim() == 2 and mask.shape[0] == batch:
         fitting = _fit_mask(mask.cpu() != 0, time, continues=group[0].continues)
@@ -260,12 +260,13 @@ def _tokens(
     """Ids of shape (batch, time) that fed the layer, or None where that cannot be told."""
     forward = group[0].forward
     batch_first = bool(getattr(layer.module, "batch_first", True))
-    fed_by = [traced.fed_by for traced in group]
-    direct_calls = [e for e in fed_by if e is not None and wanted in (None, e.name)]
-    if direct_calls and len(direct_calls) == len(group):
-        ids = _fit([e.ids for e in direct_calls], batch, time, batch_first)
+    fed = [t.fed_by for t in group if t.fed_by and wanted in (None, t.fed_by.embedding.name)]
+    if len(fed) == len(group):
+        # one call of the embedding for all steps, or one for each
+        calls = list({id(f.embedding): f.embedding.ids for f in fed}.values())
+        ids = _fit(calls, batch, time, batch_first, fed[0].step)
         if ids is not None:
-            notes.append(f"tokens: {direct_calls[0].name}")
+            notes.append(f"tokens: {fed[0].embedding.name}")
             return ids
     if any(traced.rearranged for traced in group):
         notes.append(
@@ -303,8 +304,10 @@ def _tokens(
     return None
 
 
-def _fit(calls: list[Tensor], batch: int, time: int, batch_first: bool) -> Tensor | None:
-    """Bring ids of one call, or of one call per step, to (batch, time)."""
+def _fit(
+    calls: list[Tensor], batch: int, time: int, batch_first: bool, step: int = 0
+) -> Tensor | None:
+    """Bring ids of one call, from `step` on, or of one call per step, to (batch, time)."""
     if len(calls) == time and all(ids.reshape(-1).shape == (batch,) for ids in calls):
         return torch.stack([ids.reshape(-1) for ids in calls], dim=1)
     if len(calls) != 1:
@@ -317,8 +320,8 @@ def _fit(calls: list[Tensor], batch: int, time: int, batch_first: bool) -> Tenso
     # both orders are possible around a time-first layer; where the shape does not decide it,
     # the layer's own order does
     for candidate in (ids, ids.T) if batch_first else (ids.T, ids):
-        if candidate.shape[0] == batch and candidate.shape[1] >= time:
-            return candidate[:, :time]
+        if candidate.shape[0] == batch and candidate.shape[1] >= step + time:
+            return candidate[:, step : step + time]
     return None
 
 

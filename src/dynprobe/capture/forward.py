@@ -26,6 +26,14 @@ class EmbeddingCall:
     output: Tensor | None  # only until the forward pass ends
 
 
+@dataclass(frozen=True)
+class Fed:
+    """Which embedding call a layer's input came from, and from which step of it on."""
+
+    embedding: EmbeddingCall
+    step: int
+
+
 @dataclass
 class LinearCall:
     """One call of an nn.Linear that a layer's state may have fed.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dynprobe.capture.forward import (
     EmbeddingCall,
+    Fed,
     Forward,
     LinearCall,
     confirm_outputs,
@@ -32,9 +33,11 @@ class TracedCall:
     call: Call
     forward: Forward
     continues: bool
-    fed_by: EmbeddingCall | None
+    fed_by: Fed | None
     #: The input is made of an embedding's output in another order (sorted, shifted, flipped).
     rearranged: bool = False
+    #: Steps the same sequences made before it in this forward pass.
+    start: int = 0
     #: A loop over steps went on from another state than the last one returned (masked, normed).
     broken: bool = False
     segments: dict[str, Segment] = field(default_factory=dict)
@@ -201,17 +204,20 @@ class Tracer:
             # a layer that is called on its own, not through the model, has a forward to itself
             forward = self._current or Forward()
             given = args[0] if args else next(iter(kwargs.values()), None)
-            fed_by, rearranged = _source(given, call, forward.embeddings)
             continues = self._continues(name, layer, call)
+            # the layer's call before this one in the same forward pass, if there is one
+            before = layer.calls[-1] if layer.calls else None
+            before = before if before is not None and before.forward is forward else None
+            start = before.start + before.call.time if continues and before is not None else 0
+            fed_by, rearranged = _source(given, call, forward.embeddings, start)
             broken = (
                 not continues
                 and call.time == 1
                 and any(bool(s.any()) for s in call.passed)
-                and bool(layer.calls)
-                and layer.calls[-1].forward is forward
+                and before is not None
             )
             owned = call.owned(module)
-            traced = TracedCall(owned, forward, continues, fed_by, rearranged, broken)
+            traced = TracedCall(owned, forward, continues, fed_by, rearranged, start, broken)
             layer.calls.append(traced)
             if forward is self._current:
                 forward.calls.setdefault(name, []).append(traced)
@@ -299,16 +305,18 @@ class Tracer:
 
 
 def _source(
-    given: Any, call: Call, embeddings: list[EmbeddingCall]
-) -> tuple[EmbeddingCall | None, bool]:
-    """The embedding call that fed the layer, told by its output, and whether it was rearranged.
+    given: Any, call: Call, embeddings: list[EmbeddingCall], start: int
+) -> tuple[Fed | None, bool]:
+    """What embedding call fed the layer, told by its output, and whether it was rearranged.
 
-    The very tensor, or equal values at every valid step. Where the first vector of the input is
-    one of the embedding's, but the whole does not agree, tokens came in another order.
+    The very tensor, or equal values at every valid step: of a call of the same length from its
+    beginning, of a longer one from step `start` on (a loop goes over it step by step). Where a
+    sequence begins with one of the embedding's vectors, but the whole does not agree, tokens came
+    in another order.
     """
     for embedding in embeddings:
         if embedding.output is given and given is not None:
-            return embedding, False
+            return Fed(embedding, 0), False
     x = call.inputs
     time = torch.arange(call.time, device=x.device)
     valid = (
@@ -317,17 +325,20 @@ def _source(
         else time < call.lengths.to(x.device)[:, None]
     )
     rearranged = False
-    for embedding in embeddings:
+    for embedding in reversed(embeddings):  # in a loop the last one is the likely one
         out = embedding.output
         if out is None or out.shape[-1] != x.shape[-1] or x.numel() == 0:
             continue
         views = [out, out.transpose(0, 1)] if out.dim() == 3 else [out.unsqueeze(out.dim() - 1)]
         for view in views:
-            if view.dim() == 3 and view.shape[0] == call.batch and view.shape[1] >= call.time:
-                same = (view[:, : call.time] == x).all(-1)
-                if bool((same | ~valid).all()):
-                    return embedding, False
-        rearranged |= bool((out == x[0, 0]).all(-1).any())
+            step = 0 if view.shape[1] == call.time else start
+            if view.shape[0] != call.batch or view.shape[1] < step + call.time:
+                continue
+            same = (view[:, step : step + call.time] == x).all(-1)
+            if bool((same | ~valid).all()):
+                return Fed(embedding, step), False
+        if start == 0:
+            rearranged |= bool((out == x[0, 0]).all(-1).any())
     return None, rearranged
 
 
