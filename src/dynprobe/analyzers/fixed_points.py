@@ -45,6 +45,21 @@ class FixedPointsResult(Result):
     slow_participation_ratio: float
     held: str
 
+    @property
+    def on_continuum(self) -> Tensor:
+        """(unique points,), True where a point is one of a continuum: marginal, not stable."""
+        return ~self.unique.isolated
+
+    @property
+    def attractors(self) -> Tensor:
+        """(unique points,), True for isolated points with no growing mode."""
+        return self.unique.isolated & (self.n_unstable == 0)
+
+    @property
+    def saddles(self) -> Tensor:
+        """(unique points,), True for isolated points with a growing mode: saddles, repellers."""
+        return self.unique.isolated & (self.n_unstable > 0)
+
 
 class FixedPointSearch(Analyzer):
     """Search from visited states, with a constant input.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dynprobe.nn.loop import CellLoop
-from dynprobe.recurrences import Layout, Recurrence, register_recurrence
+from dynprobe.nn.loop import CellLoop, HiddenRecurrence
+from dynprobe.recurrences import register_recurrence
 
 
 class LeakyRNNCell(nn.Module):
@@ -80,37 +80,25 @@ class LeakyRNN(CellLoop):
 
 
 @register_recurrence(LeakyRNNCell)
-class LeakyRecurrence(Recurrence):
+class LeakyRecurrence(HiddenRecurrence):
     """Map of the leaky rate network; its root form is tanh(...) - h, free of the leak."""
 
     module: LeakyRNNCell
 
-    def __init__(self, module: LeakyRNNCell) -> None:
-        self.module = module
-        self.layout = Layout.of(h=module.hidden_size)
-        self.input_dim = module.input_size
-
-    def step(self, state: Tensor, x: Tensor) -> Tensor:
-        out = self.call(x, state)
-        assert isinstance(out, Tensor)
-        return out
-
-    def _drive(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        w = {k: v.detach() for k, v in self.parameters_like(state).items()}
-        drive = torch.tanh(x @ w["weight_ih"].T + state @ w["weight_hh"].T + w["bias"])
-        return drive, (1 - drive**2).unsqueeze(-1) * w["weight_hh"]
+    def _target(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the state leaks towards, and its Jacobian."""
+        pre, w = self.drive(state, x)
+        target = torch.tanh(pre)
+        return target, (1 - target**2).unsqueeze(-1) * w
 
     def jacobian(self, state: Tensor, x: Tensor) -> Tensor:
-        _, slope = self._drive(state, x)
-        eye = torch.eye(self.state_dim, dtype=state.dtype, device=state.device)
-        return (1 - self.module.alpha) * eye + self.module.alpha * slope
+        _, slope = self._target(state, x)
+        alpha = self.module.alpha
+        return (1 - alpha) * self.identity(state) + alpha * slope
 
     def root(self, state: Tensor, x: Tensor) -> Tensor:
-        return self._drive(state, x)[0] - state
+        return self._target(state, x)[0] - state
 
     def root_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
-        _, slope = self._drive(state, x)
-        return slope - torch.eye(self.state_dim, dtype=state.dtype, device=state.device)
-
-    def bound(self, x: Tensor) -> Tensor | None:
-        return x.new_ones(x.shape[0], self.state_dim)
+        _, slope = self._target(state, x)
+        return slope - self.identity(state)

@@ -1,9 +1,13 @@
-"""A layer made of a cell."""
+"""What the cells of this package share: a layer made of one, and the frame of its map."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from dynprobe.recurrences import Layout, Recurrence
 
 
 class CellLoop(nn.Module):
@@ -28,3 +32,38 @@ class CellLoop(nn.Module):
         if h is None:
             raise ValueError(f"The input has no step to run over: its shape is {tuple(x.shape)}.")
         return torch.stack(states, dim=1), h
+
+
+class HiddenRecurrence(Recurrence):
+    """Map of a cell with one state h, a mixture of itself and a tanh, so within the unit box.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The cell, with ``input_size`` and ``hidden_size``; called as ``module(x, h)``.
+    """
+
+    module: nn.Module
+
+    def __init__(self, module: nn.Module) -> None:
+        sizes: Any = module
+        self.module = module
+        self.layout = Layout.of(h=sizes.hidden_size)
+        self.input_dim = sizes.input_size
+
+    def step(self, state: Tensor, x: Tensor) -> Tensor:
+        out = self.call(x, state)
+        assert isinstance(out, Tensor)
+        return out
+
+    def drive(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the nonlinearities see, W_ih x + W_hh h + b, and W_hh."""
+        w = {k: v.detach() for k, v in self.parameters_like(state).items()}
+        return x @ w["weight_ih"].T + state @ w["weight_hh"].T + w["bias"], w["weight_hh"]
+
+    def identity(self, state: Tensor) -> Tensor:
+        """(n, n), like `state`."""
+        return torch.eye(self.state_dim, dtype=state.dtype, device=state.device)
+
+    def bound(self, x: Tensor) -> Tensor | None:
+        return x.new_ones(x.shape[0], self.state_dim)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dynprobe.nn.loop import CellLoop
-from dynprobe.recurrences import Layout, Recurrence, register_recurrence
+from dynprobe.nn.loop import CellLoop, HiddenRecurrence
+from dynprobe.recurrences import register_recurrence
 
 
 class UGRNNCell(nn.Module):
@@ -63,26 +63,15 @@ class UGRNN(CellLoop):
 
 
 @register_recurrence(UGRNNCell)
-class UGRNNRecurrence(Recurrence):
+class UGRNNRecurrence(HiddenRecurrence):
     """Map of the update-gate RNN; its root form is c(h) - h, which a shut gate does not hide."""
 
     module: UGRNNCell
 
-    def __init__(self, module: UGRNNCell) -> None:
-        self.module = module
-        self.layout = Layout.of(h=module.hidden_size)
-        self.input_dim = module.input_size
-
-    def step(self, state: Tensor, x: Tensor) -> Tensor:
-        out = self.call(x, state)
-        assert isinstance(out, Tensor)
-        return out
-
     def _gate_and_candidate(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        w = {k: v.detach() for k, v in self.parameters_like(state).items()}
-        pre = x @ w["weight_ih"].T + state @ w["weight_hh"].T + w["bias"]
+        pre, w = self.drive(state, x)
         u, c = pre.chunk(2, dim=-1)
-        return torch.sigmoid(u), torch.tanh(c), w["weight_hh"]
+        return torch.sigmoid(u), torch.tanh(c), w
 
     def jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         u, c, w = self._gate_and_candidate(state, x)
@@ -97,8 +86,4 @@ class UGRNNRecurrence(Recurrence):
 
     def root_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         _, c, w = self._gate_and_candidate(state, x)
-        eye = torch.eye(self.state_dim, dtype=state.dtype, device=state.device)
-        return (1 - c**2).unsqueeze(-1) * w.chunk(2)[1] - eye
-
-    def bound(self, x: Tensor) -> Tensor | None:
-        return x.new_ones(x.shape[0], self.state_dim)
+        return (1 - c**2).unsqueeze(-1) * w.chunk(2)[1] - self.identity(state)

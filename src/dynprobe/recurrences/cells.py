@@ -40,10 +40,13 @@ class CellObserver(Observer):
         self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Call:
         # by the names of its parameters, so that the order of keyword arguments does not matter
-        bound = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
-        names = list(inspect.signature(module.forward).parameters)
-        x: Tensor = bound[names[0]]
-        given = bound.get(names[1]) if len(names) > 1 else None
+        values = list(args)
+        if kwargs:
+            signature = inspect.signature(module.forward)
+            bound = signature.bind_partial(*args, **kwargs).arguments
+            values = [bound.get(name) for name in signature.parameters]
+        x: Tensor = values[0]
+        given = values[1] if len(values) > 1 else None
         passed = _tensors(given)
         returned = _tensors(output)
         layout = self.recurrences(module)[""].layout

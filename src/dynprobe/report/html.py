@@ -191,9 +191,7 @@ def _sentences(report: Report, layer: str) -> Iterator[str]:
 
 def _kinds(found: FixedPointsResult) -> str:
     """Stability of the distinct fixed points; on a continuum it is marginal by construction."""
-    isolated = found.unique.isolated
-    stable = int(((found.n_unstable == 0) & isolated).sum())
-    continuum = len(isolated) - int(isolated.sum())
+    stable, continuum = int(found.attractors.sum()), int(found.on_continuum.sum())
     parts = [f"{stable} stable"] if stable or not continuum else []
     return ", ".join(parts + ([f"{continuum} on a continuum"] if continuum else []))
 

@@ -132,14 +132,10 @@ def _kinds(r: FixedPointsResult) -> str:
     """How many of the distinct fixed points are attractors, saddles, or on a continuum."""
     if len(r.unique) == 0:
         return "none certified"
-    alone = r.unique.isolated
-    stable = int((alone & (r.n_unstable == 0)).sum())
-    unstable = int(alone.sum()) - stable
-    on_continuum = len(r.unique) - int(alone.sum())
     parts = [
-        (stable, "attractor", "attractors"),
-        (unstable, "saddle or repeller", "saddles or repellers"),
-        (on_continuum, "on a continuum", "on a continuum"),
+        (int(r.attractors.sum()), "attractor", "attractors"),
+        (int(r.saddles.sum()), "saddle or repeller", "saddles or repellers"),
+        (int(r.on_continuum.sum()), "on a continuum", "on a continuum"),
     ]
     return ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in parts if n)
 

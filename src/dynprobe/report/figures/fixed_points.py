@@ -11,6 +11,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.dynamics.fixed_points import Status
 from dynprobe.report.figures.plane import faint_cloud, plane_axes, set_frame, xy
 from dynprobe.report.figures.style import (
@@ -79,7 +80,7 @@ def draw(report: Report, layer: str) -> Figure | None:
         bar.set_label("log₁₀ speed, ½‖F(s) − s‖² per step")
         bar.outline.set_visible(False)
         handles.append(_dot(SPEED(0.6), f"slow ({len(slow)})"))
-    handles += _fixed(ax, unique_xy, result.n_unstable.numpy(), unique.isolated.numpy())
+    handles += _fixed(ax, unique_xy, result)
     set_frame(ax, cloud, slow_xy, unique_xy)
     legend_below(figure, handles)
     return figure
@@ -97,7 +98,7 @@ def caption(report: Report, layer: str) -> str:
         f"slow point and {result.n_unconverged} on neither ({result.held} held); {distinct} "
         "distinct."
     )
-    continuum = int((~result.unique.isolated).sum())
+    continuum = int(result.on_continuum.sum())
     if continuum:
         text += f" {continuum} of them lie on a continuum, where every state stays."
     if result.n_slow:
@@ -109,14 +110,15 @@ def _dot(colour: Any, label: str) -> Line2D:
     return Line2D([], [], linestyle="", marker="o", markersize=4, color=colour, label=label)
 
 
-def _fixed(ax: Axes, at: Any, n_unstable: Any, isolated: Any) -> list[Any]:
+def _fixed(ax: Axes, at: Any, result: FixedPointsResult) -> list[Any]:
     kinds = (
-        ("on a continuum", ~isolated, "o", "white", 16),
-        ("attractor", isolated & (n_unstable == 0), "o", INK, 55),
-        ("saddle or repeller", isolated & (n_unstable > 0), "X", ALERT, 60),
+        ("on a continuum", result.on_continuum, "o", "white", 16),
+        ("attractor", result.attractors, "o", INK, 55),
+        ("saddle or repeller", result.saddles, "X", ALERT, 60),
     )
     handles = []
-    for name, which, marker, colour, size in kinds:
+    for name, mask, marker, colour, size in kinds:
+        which = mask.numpy()
         if which.any():
             handles.append(
                 ax.scatter(
