@@ -46,6 +46,18 @@ class NonFiniteStatesError(DynprobeError, ValueError):
     """Recorded states hold NaN or Inf."""
 
 
+class LargeStatesError(DynprobeError, RuntimeError):
+    """Every state was asked for, where a recording holds them in another form."""
+
+
+class BudgetError(DynprobeError, MemoryError):
+    """What is to be kept would take more memory than the byte budget; nothing was allocated."""
+
+
+class RecordingWarning(UserWarning):
+    """The recorded model does something that its states should be read with in mind."""
+
+
 class ShapeError(DynprobeError, ValueError):
     """An array whose shape does not fit."""
 

@@ -35,6 +35,7 @@ from dynprobe.recording import Recording, RecordingMeta
 from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.layout import Layout
 from dynprobe.recurrences.observer import weights_version
+from dynprobe.store import Store, budget_bytes
 
 if TYPE_CHECKING:
     from dynprobe.analysis import Progress
@@ -81,6 +82,9 @@ def attach(
     classes: Sequence[str] | None = None,
     dt: float = 1.0,
     unit: str = "steps",
+    store: str | Store | None = None,
+    budget: int | str | None = None,
+    detach: bool = True,
 ) -> Probe:
     """Put a probe on a model: every recurrent layer's states are recorded from now on.
 
@@ -104,6 +108,15 @@ def attach(
         Names of tokens by id, and of classes by label.
     dt, unit : float, str
         Length of one step, for time constants: ``dt=10, unit="ms"``.
+    store : str or Store, optional
+        What to keep of the states: "states" (all, the default), "factors", "final", or a
+        :class:`dynprobe.Store`, such as ``Store(every=16)`` or ``Store(project=64)``.
+    budget : int or str, optional
+        Bytes that the probe may keep, and that forming states may take: ``"2 GiB"``; 4 GiB by
+        default. Checked before memory is used.
+    detach : bool
+        Keep values only. With False recorded states stay in the graph of the forward pass, so
+        that gradients can be taken through them.
 
     Returns
     -------
@@ -118,6 +131,8 @@ def attach(
         If a name matches nothing; near matches are listed.
     ReadoutError
         If the readout given does not fit any layer.
+    BudgetError
+        From the forward pass, if what is to be kept of it exceeds the budget.
 
     Examples
     --------
@@ -141,7 +156,11 @@ def attach(
             classes=None if classes is None else tuple(classes),
             dt=dt,
             unit=unit,
+            store=Store.of(store),
         ),
+        store=Store.of(store),
+        budget=budget_bytes(budget),
+        detach=detach,
     )
 
 
@@ -157,6 +176,9 @@ class Probe:
         tokens: str | None,
         lengths: str | None,
         describe: Callable[[str, Layout], RecordingMeta],
+        store: Store,
+        budget: int,
+        detach: bool,
     ) -> None:
         self.model = model
         self._layers = layers
@@ -168,7 +190,16 @@ class Probe:
         if readout is not None and isinstance(readout[1], nn.Linear):
             self._linears[str(readout[0])] = readout[1]
         self._check_readout()
-        self._tracer = Tracer(model, layers, find_embeddings(model), dict(self._linears), lengths)
+        self._tracer = Tracer(
+            model,
+            layers,
+            find_embeddings(model),
+            dict(self._linears),
+            lengths,
+            store=store,
+            budget=budget,
+            detach=detach,
+        )
         # a probe that is dropped without detach() leaves nothing behind either
         self._finalizer = finalize(self, self._tracer.remove)
 
@@ -238,7 +269,14 @@ class Probe:
             except ReadoutError:
                 readout = None
             meta = self._describe(key, found.recurrences[suffix].layout)
-            recording = assemble(found, suffix, meta, tokens_from=self._tokens, readout=readout)
+            recording = assemble(
+                found,
+                suffix,
+                meta,
+                tokens_from=self._tokens,
+                readout=readout,
+                budget=max(0, self._tracer.budget - self._tracer.kept_bytes),
+            )
             self._recordings[key] = (len(found.calls), recording)
         return self._recordings[key][1]
 
@@ -409,6 +447,7 @@ class Probe:
             layer.calls.clear()
             layer.trouble = None
         self._tracer.reset()
+        self._tracer.kept_bytes = 0
         self._recordings.clear()
 
     def detach(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynprobe.errors import NonFiniteStatesError, ShapeError
+from dynprobe.errors import BudgetError, LargeStatesError, NonFiniteStatesError, ShapeError
 from dynprobe.readout import Readout
+from dynprobe.recurrences.base import check_width
+from dynprobe.recurrences.factors import Factors
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.principal import PCA, principal_components
+from dynprobe.recurrences.rank_one import RankOne
+from dynprobe.store import STATES, Store, budget_bytes, size
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class RecordingMeta:
         Length of one step, for time constants.
     notes : tuple of str
         How lengths, tokens and sequences were found.
+    store : Store
+        What was kept of the states.
     """
 
     layer: str
@@ -42,6 +50,7 @@ class RecordingMeta:
     dt: float = 1.0
     unit: str = "steps"
     notes: tuple[str, ...] = ()
+    store: Store = Store()
 
 
 class Recording:
@@ -51,9 +60,12 @@ class Recording:
     ----------
     states : Tensor
         (sequences, time, state_dim): the full state after each token, in the order in which the
-        recurrence processed them; zeros after the end of a sequence.
+        recurrence processed them; zeros after the end of a sequence. Raises LargeStatesError
+        where something else was kept (:class:`dynprobe.Store`).
     lengths : Tensor
-        (sequences,) valid steps, int64.
+        (sequences,) valid rows, int64: steps, or of these the kept ones.
+    steps : Tensor or None
+        (sequences, time), which step each row belongs to, where not every step was kept.
     inputs : Tensor or None
         (sequences, time, input_dim), what the recurrence saw.
     initial : Tensor or None
@@ -72,7 +84,7 @@ class Recording:
 
     def __init__(
         self,
-        states: Tensor,
+        states: Tensor | None,
         meta: RecordingMeta,
         *,
         lengths: Tensor | None = None,
@@ -81,22 +93,36 @@ class Recording:
         tokens: Tensor | None = None,
         labels: Tensor | None = None,
         logits: Tensor | None = None,
+        steps: Tensor | None = None,
+        form: RankOne | None = None,
+        scale: Tensor | None = None,
         readout: Readout | None = None,
     ) -> None:
-        if states.dim() != 3:
-            raise ShapeError(
-                f"states must be (sequences, time, state_dim), got shape {tuple(states.shape)}. "
-                "One trajectory is states[None]; states without time are states[:, None]."
-            )
-        if states.shape[-1] != meta.layout.size:
-            raise ShapeError(
-                f"states have width {states.shape[-1]}, but the layout {meta.layout} has "
-                f"{meta.layout.size}."
-            )
-        sequences, time, width = states.shape
-        self.states = states
+        store = meta.store
+        if states is None:
+            if form is None or inputs is None or initial is None or scale is None:
+                raise ShapeError("Without states, a recording needs inputs, initial, form, scale.")
+            sequences, time = inputs.shape[:2]
+        else:
+            if states.dim() != 3:
+                raise ShapeError(
+                    f"states must be (sequences, time, state_dim), got shape "
+                    f"{tuple(states.shape)}. One trajectory is states[None]; states without time "
+                    "are states[:, None]."
+                )
+            width = store.width(meta.layout.size)
+            if states.shape[-1] != width:
+                raise ShapeError(
+                    f"states have width {states.shape[-1]}, but the layout {meta.layout} has "
+                    f"{width}."
+                )
+            sequences, time = states.shape[:2]
+        self._kept = states
+        self._factors: Factors | None = None
         self.meta = meta
+        self.form, self.scale = form, scale
         self.lengths = _lengths(lengths, sequences, time)
+        self.steps = steps
         self.initial = initial
         self.inputs = inputs
         self.readout = readout
@@ -108,11 +134,99 @@ class Recording:
                 f"inputs have shape {tuple(inputs.shape)}; they must begin with (sequences, time) "
                 f"= ({sequences}, {time}) as the states do."
             )
-        if initial is not None and initial.shape != (sequences, width):
+        if initial is not None and initial.shape != (sequences, meta.layout.size):
             raise ShapeError(
-                f"initial has shape {tuple(initial.shape)}, expected ({sequences}, {width})."
+                f"initial has shape {tuple(initial.shape)}, expected "
+                f"({sequences}, {meta.layout.size})."
             )
         self.annotate(tokens=tokens, labels=labels, logits=logits)
+
+    @property
+    def states(self) -> Tensor:
+        store = self.meta.store
+        if self._kept is not None and not store.reduces:
+            return self._kept
+        n, time = self.shape[:2]
+        total = size(n * time * self.layout.size * 4)
+        if self._kept is None:
+            raise LargeStatesError(
+                f"{self.layer!r} is recorded as factors: all its states would take {total}. "
+                f"rec.part({self.layout.names[0]!r}, every=16) forms some, rec.final the last, "
+                "rec.project(X), rec.gram() and rec.pca(k) work without forming any; "
+                "rec.form_states() forms them all."
+            )
+        works = "rec.project()" if store.project is not None else "rec.flat(), rec.final"
+        if store.every > 1:
+            works += f" and rec.part({self.layout.names[0]!r}, every={store.every})"
+        raise LargeStatesError(
+            f"Of {self.layer!r} {store} was recorded, and the other states are gone; {works} give "
+            "what was kept. To have every state, record with store='states'."
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(sequences, time, state_dim): rows kept and full width of the state."""
+        rows = self._kept if self._kept is not None else self.inputs
+        assert rows is not None
+        return rows.shape[0], rows.shape[1], self.layout.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of states and inputs."""
+        held = (self._kept, self.inputs, self.initial, self.scale)
+        return sum(t.numel() * t.element_size() for t in held if t is not None)
+
+    def form_states(self, budget: int | str | None = None) -> Recording:
+        """Form every state of a recording of factors, unless that takes more than `budget` bytes.
+
+        Returns
+        -------
+        Recording
+            The recording itself.
+
+        Raises
+        ------
+        BudgetError
+            Before anything is allocated; the factors stay.
+        """
+        if self._kept is not None:
+            return self
+        store = self.meta.store
+        dtype = store.dtype or self.factors.k.dtype
+        needed = math.prod(self.shape) * torch.empty((), dtype=dtype).element_size()
+        limit = budget_bytes(budget)
+        if needed > limit:
+            raise BudgetError(
+                f"All states of {self.layer!r} take {size(needed)}, more than the budget of "
+                f"{size(limit)}. What was recorded is kept. Record with store='factors' (then "
+                "rec.part(name, every=16), rec.project(X), rec.gram(), rec.pca(k)), with "
+                "dynprobe.Store(every=16), or raise the budget: attach(..., budget='16 GiB')."
+            )
+        states = self.factors.states()
+        # after the end of a sequence there is no state
+        states.masked_fill_(~self.mask[..., None], 0)
+        self._kept = states.to(dtype)
+        self.meta = replace(self.meta, store=replace(store, what=STATES))
+        return self
+
+    @property
+    def factors(self) -> Factors:
+        """Factors of the states, for recurrences whose state changes by one outer product a token.
+
+        Raises
+        ------
+        LargeStatesError
+            If the recurrence is of another kind, or they were not kept.
+        """
+        if self.form is None or self.inputs is None or self.initial is None:
+            raise LargeStatesError(
+                f"{self.layer!r} has no factors: its recurrence is not of rank one, or something "
+                "else was kept of it."
+            )
+        assert self.scale is not None
+        if self._factors is None:
+            self._factors = self.form.factors(self.inputs, self.initial, self.scale)
+        return self._factors
 
     @classmethod
     def from_arrays(
@@ -202,7 +316,7 @@ class Recording:
         ShapeError
             If the number of sequences or steps does not fit.
         """
-        n, time = self.states.shape[:2]
+        n, time = self.shape[:2]
         for name, value in (("tokens", tokens), ("labels", labels), ("logits", logits)):
             if value is None:
                 continue
@@ -224,7 +338,9 @@ class Recording:
             self.lengths = _lengths(_tensor(lengths), n, time)
             # not by multiplication: what is padded may hold NaN
             valid = self.mask[..., None]
-            self.states = torch.where(valid, self.states, 0)
+            self._factors = None
+            if self._kept is not None:
+                self._kept = torch.where(valid, self._kept, 0)
             if self.inputs is not None:
                 self.inputs = torch.where(valid, self.inputs, 0)
         return self
@@ -241,14 +357,21 @@ class Recording:
 
     @property
     def mask(self) -> Tensor:
-        """(sequences, time), True where a step is valid."""
-        time = torch.arange(self.states.shape[1], device=self.lengths.device)
-        return (time < self.lengths[:, None]).to(self.states.device)
+        """(sequences, time), True where a row is valid."""
+        time = torch.arange(self.shape[1], device=self.lengths.device)
+        rows = self._kept if self._kept is not None else self.inputs
+        assert rows is not None
+        return (time < self.lengths[:, None]).to(rows.device)
 
     @property
     def final(self) -> Tensor:
-        """(sequences, state_dim), the last valid state of each sequence."""
-        return _last(self.states, self.lengths)
+        """(sequences, state_dim), the last valid state of each sequence.
+
+        Of a recording of projections, their last values; of every k-th state, the last kept one.
+        """
+        if self._kept is not None:
+            return _last(self._kept, self.lengths)
+        return self.factors.at(self.lengths[:, None] - 1)[:, 0]
 
     @property
     def final_logits(self) -> Tensor | None:
@@ -265,16 +388,98 @@ class Recording:
             first = self.states.new_full((len(self), self.states.shape[-1]), torch.nan)
         return torch.cat([first.unsqueeze(1), self.states[:, :-1]], dim=1)
 
-    def part(self, name: str) -> Tensor:
-        """(sequences, time, *shape), one named part of the state, such as "c" of an LSTM."""
-        parts = dict(self.meta.layout.parts)
-        where = self.meta.layout.slice(name)
-        part: Tensor = self.states[..., where].unflatten(-1, parts[name])
+    def part(self, name: str, every: int | None = None) -> Tensor:
+        """One named part of the state, such as "c" of an LSTM or "S" of linear attention.
+
+        Parameters
+        ----------
+        every : int, optional
+            Only the states after tokens every, 2 every, ...; a recording of factors forms no
+            others, one of every k-th state has those of multiples of k.
+
+        Returns
+        -------
+        Tensor
+            (sequences, time // every, *shape).
+        """
+        parts = dict(self.layout.parts)
+        where = self.layout.slice(name)
+        store = self.meta.store
+        if every is None:
+            states = self.states
+        elif self._kept is None:
+            states = self.factors.states(every)
+            after = torch.arange(every - 1, self.shape[1], every, device=states.device)
+            ended = after >= self.lengths.to(states.device)[:, None]
+            states.masked_fill_(ended[..., None], 0)
+        elif store.every > 1 and every % store.every == 0 and not self._offset:
+            states = self._kept[:, every // store.every - 1 :: every // store.every]
+        else:
+            states = self.states[:, every - 1 :: every]
+        part: Tensor = states[..., where].unflatten(-1, parts[name])
         return part
 
+    @property
+    def _offset(self) -> bool:
+        """Whether the kept steps are not those that are multiples of `every` from the start."""
+        if self.steps is None:
+            return False
+        due = (torch.arange(self.shape[1]) + 1) * self.meta.store.every - 1
+        return bool(((self.steps.cpu() != due) & self.mask.cpu()).any())
+
+    def project(self, directions: Tensor | None = None) -> Tensor:
+        """Inner products of every state with some directions; factors are not formed for it.
+
+        Parameters
+        ----------
+        directions : Tensor, optional
+            (n, state_dim). Left out, for a recording of projections: those it was recorded with.
+
+        Returns
+        -------
+        Tensor
+            (sequences, time, n); zero after the end of a sequence.
+        """
+        if self.meta.store.project is not None:
+            if directions is not None:
+                raise LargeStatesError(
+                    f"Only {self.meta.store} were kept of {self.layer!r}: rec.project() gives "
+                    "them, other directions cannot be had any more."
+                )
+            assert self._kept is not None
+            return self._kept
+        if directions is None:
+            raise ShapeError(f"Give directions to project on, (n, {self.layout.size}).")
+        check_width(directions, self.layout.size, "directions")
+        if self._kept is not None:
+            return self.states @ directions.to(self.states).T
+        return self.factors.project_flat(directions).masked_fill(~self.mask[..., None], 0)
+
+    def gram(self) -> Tensor:
+        """(valid tokens, valid tokens), inner products of all valid states.
+
+        The running maximum of stabilised states is left out. Memory grows with the square of
+        the number of tokens.
+        """
+        if self._kept is not None:
+            flat = self.flat()
+            return flat @ flat.T
+        valid = self.mask.flatten()
+        return self.factors.gram()[valid][:, valid]
+
+    def pca(self, k: int, *, seed: int = 0) -> PCA:
+        """The leading principal components of all valid states, formed or not.
+
+        See :func:`dynprobe.recurrences.principal.principal_components`.
+        """
+        states = self.factors if self._kept is None else self.states
+        return principal_components(states, self.mask, k, seed=seed)
+
     def flat(self) -> Tensor:
-        """(valid tokens, state_dim): every valid state, sequence after sequence."""
-        return self.states[self.mask]
+        """(valid rows, state_dim): every valid state that was kept, sequence after sequence."""
+        if self._kept is None or self.meta.store.project is not None:
+            return self.states[self.mask]  # says why not
+        return self._kept[self.mask]
 
     def sample(self, n: int, noise: float = 0.0, seed: int = 0) -> Tensor:
         """Draw seeds for a fixed-point search from the valid states.
@@ -312,10 +517,12 @@ class Recording:
 
     def check_finite(self) -> None:
         """Raise NonFiniteStatesError, naming the first place, if a valid state has NaN or Inf."""
-        bad = ~self.states.isfinite().all(-1) & self.mask
+        rows = self._kept if self._kept is not None else self.inputs
+        assert rows is not None
+        bad = ~rows.isfinite().all(-1) & self.mask
         if bad.any():
             sequence, step = (int(i) for i in bad.nonzero()[0])
-            units = (~self.states[sequence, step].isfinite()).nonzero().flatten().tolist()
+            units = (~rows[sequence, step].isfinite()).nonzero().flatten().tolist()
             raise NonFiniteStatesError(
                 f"The states of {self.layer!r} hold NaN or Inf at {int(bad.sum())} of "
                 f"{int(self.lengths.sum())} steps, first at sequence {sequence}, step {step}, "
@@ -337,7 +544,7 @@ class Recording:
 
     def __len__(self) -> int:
         """Number of sequences."""
-        return self.states.shape[0]
+        return self.shape[0]
 
     def __getitem__(self, index: slice | Tensor) -> Recording:
         """Some of the sequences."""
@@ -345,8 +552,9 @@ class Recording:
         def cut(x: Tensor | None) -> Tensor | None:
             return None if x is None else x[index]
 
+        per_sequence = self.scale is not None and self.scale.dim() == 4
         return Recording(
-            self.states[index],
+            cut(self._kept),
             self.meta,
             lengths=self.lengths[index],
             inputs=cut(self.inputs),
@@ -354,14 +562,19 @@ class Recording:
             tokens=cut(self.tokens),
             labels=cut(self.labels),
             logits=cut(self.logits),
+            steps=cut(self.steps),
+            form=self.form,
+            scale=cut(self.scale) if per_sequence else self.scale,
             readout=self.readout,
         )
 
     def __repr__(self) -> str:
         also = [n for n in ("inputs", "tokens", "labels", "logits") if getattr(self, n) is not None]
+        store = self.meta.store
+        kept = "" if not store.reduces and self._kept is not None else f", kept: {store}"
         return (
             f"Recording({self.layer!r}: {len(self)} sequences, {int(self.lengths.sum())} states "
-            f"of {self.layout}{', with ' + ', '.join(also) if also else ''})"
+            f"of {self.layout}{', with ' + ', '.join(also) if also else ''}{kept})"
         )
 
 

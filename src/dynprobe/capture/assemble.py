@@ -10,25 +10,39 @@ from torch import Tensor
 
 from dynprobe.capture.forward import Forward, LinearCall
 from dynprobe.capture.tracer import Layer, TracedCall, streams_of
-from dynprobe.errors import SequenceError
+from dynprobe.capture.valid import valid_steps
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
+from dynprobe.recurrences.observer import Segment
+from dynprobe.recurrences.rank_one import RankOne
+from dynprobe.store import STATES
 
 
 @dataclass
 class Piece:
     """The calls of one stream of sequences within one forward pass, valid steps first.
 
-    Shapes: states (batch, time, state_dim), lengths (batch,), and so on.
+    Shapes: states (batch, time, state_dim), lengths (batch,), and so on. Where states follow from
+    the inputs, `states` is None and `form` and `scale` say how.
     """
 
-    states: Tensor
+    states: Tensor | None
     lengths: Tensor
-    initial: Tensor
+    initial: Tensor | None
     inputs: Tensor | None
     tokens: Tensor | None
     logits: Tensor | None
     labels: Tensor | None
+    steps: Tensor | None
+    #: (batch,) steps of the sequences, of which `lengths` rows were kept.
+    counted: Tensor
+    form: RankOne | None = None
+    scale: Tensor | None = None
+
+    @property
+    def batch(self) -> int:
+        """Number of sequences."""
+        return self.lengths.shape[0]
 
 
 def assemble(
@@ -38,6 +52,7 @@ def assemble(
     *,
     tokens_from: str | None,
     readout: Readout | None,
+    budget: int,
 ) -> Recording:
     """Put all calls of one recurrence together.
 
@@ -47,6 +62,13 @@ def assemble(
         Name of the embedding whose ids are the tokens; None to take the unambiguous one.
     readout : Readout or None
         Its recorded outputs become the logits.
+    budget : int
+        Bytes that states formed from factors may take.
+
+    Raises
+    ------
+    BudgetError
+        If they would take more; before they do.
     """
     notes: list[str] = []
     streams = streams_of(layer.calls)
@@ -69,22 +91,41 @@ def assemble(
             "and name the mask or lengths with attach(..., lengths=).",
             stacklevel=3,
         )
-    time = max(p.states.shape[1] for p in joined)
+    time = max((p.inputs if p.states is None else p.states).shape[1] for p in joined)
     meta = replace(meta, notes=tuple(dict.fromkeys(notes)))
-    states = _along_time([p.states for p in joined], time)
-    assert states is not None
     logits = [p.logits for p in joined]
     per_step = all(x is not None and x.dim() == 3 for x in logits)
-    return Recording(
-        states,
+    recording = Recording(
+        _along_time([p.states for p in joined], time),
         meta,
         lengths=torch.cat([p.lengths for p in joined]),
         inputs=_along_time([p.inputs for p in joined], time),
-        initial=torch.cat([p.initial for p in joined]),
+        initial=_along_batch([p.initial for p in joined]),
         tokens=_along_time([p.tokens for p in joined], time),
         labels=_along_batch([p.labels for p in joined]),
         logits=_along_time(logits, time) if per_step else _along_batch(logits),
+        steps=_along_time([p.steps for p in joined], time),
+        form=joined[0].form,
+        scale=_scale(joined),
         readout=readout,
+    )
+    if recording.form is not None and meta.store.what == STATES:
+        recording.form_states(budget)
+    return recording
+
+
+def _scale(pieces: list[Piece]) -> Tensor | None:
+    """One scale for all, or one a sequence where the weights changed between the calls."""
+    scales = [p.scale for p in pieces if p.scale is not None]
+    if not scales:
+        return None
+    if all(torch.equal(s, scales[0]) for s in scales):
+        return scales[0]
+    return torch.cat(
+        [
+            s.expand(p.batch, *s.shape) if s.dim() == 3 else s
+            for p, s in zip(pieces, scales, strict=True)
+        ]
     )
 
 
@@ -121,15 +162,36 @@ def _piece(
             "arguments are not used; add them with annotate()"
         )
     rearranged = any(traced.rearranged for traced in group)
-    states = _cat([s.states for s in segments], dim=1)
     given = [s.inputs for s in segments if s.inputs is not None]
     inputs = _cat(given, dim=1) if len(given) == len(segments) else None
-    if inputs is None:
+    kept = _kept(group, segments)
+    if inputs is None and kept is None:
         notes.append("inputs unknown: dropout between the layers was active")
-    batch, time = states.shape[:2]
+    batch, time = group[0].call.batch, sum(traced.call.time for traced in group)
     reverse = layer.observer.is_reverse(suffix)
-    first, lengths = _valid(group, batch, time, notes, alone=alone)
-    # index of each valid step, in the order in which the recurrence processed them
+    first, lengths = valid_steps(group, batch, time, notes, alone=alone)
+    tokens = _tokens(group, batch, time, tokens_from, notes, layer, alone=alone)
+    logits = _logits(layer, group, readout, time)
+    formed = [s.states for s in segments if s.states is not None]
+    states = _cat(formed, dim=1) if formed else None
+    # a packed sequence is never run over its padding
+    packed = group[0].call.lengths is not None
+    start = segments[-1 if reverse and not packed else 0]
+    initial: Tensor | None = start.initial
+    steps, counted = None, lengths
+    if kept is not None:
+        # rows are some of the steps: from here on they are counted, not the steps
+        rows = torch.arange(batch)[:, None]
+        inside = (kept >= first[:, None]) & (kept < (first + lengths)[:, None])
+        steps = (first + lengths)[:, None] - 1 - kept if reverse else kept - first[:, None]
+        tokens = None if tokens is None else tokens[rows.to(tokens.device), kept.to(tokens.device)]
+        if logits is not None and logits.dim() == 3:
+            logits = logits[rows.to(logits.device), kept.to(logits.device)]
+        first, lengths, time = (kept < first[:, None]).sum(1), inside.sum(1), kept.shape[1]
+        initial = None
+    elif not packed:
+        initial = _initial(start, states, first, lengths, reverse)
+    # index of each valid row, in the order in which the recurrence processed them
     order = torch.arange(time).expand(batch, time)
     order = (first + lengths - 1)[:, None] - order if reverse else first[:, None] + order
     whole = not reverse and bool((lengths == time).all())
@@ -138,113 +200,56 @@ def _piece(
         if x is None or whole:
             return x
         keep = torch.arange(int(lengths.max()) if batch else 0) < lengths[:, None]
-        index = order[:, : keep.shape[1]].clamp(0, time - 1).to(x.device)
+        index = order[:, : keep.shape[1]].clamp(0, max(time - 1, 0)).to(x.device)
         picked = x[torch.arange(batch, device=x.device)[:, None], index]
         beyond = ~keep.to(x.device)  # filled, not multiplied: padding may hold NaN
         return picked.masked_fill(beyond.reshape(*beyond.shape, *[1] * (x.dim() - 2)), 0)
 
-    taken = take(states)
-    assert taken is not None
-    logits = _logits(layer, group, readout, time)
     return Piece(
-        states=taken,
+        states=take(states),
         lengths=lengths,
-        initial=(
-            # a packed sequence is never run over its padding
-            segments[0].initial
-            if group[0].call.lengths is not None
-            else _initial(segments[-1 if reverse else 0].initial, states, first, lengths, reverse)
-        ),
+        initial=initial,
         inputs=take(inputs),
-        tokens=take(_tokens(group, batch, time, tokens_from, notes, layer, alone=alone)),
+        tokens=take(tokens),
         logits=take(logits) if logits is not None and logits.dim() == 3 else logits,
         labels=_labels(forward, batch) if alone and not rearranged else None,
+        steps=take(steps),
+        counted=counted,
+        form=segments[0].form,
+        scale=segments[0].scale,
     )
+
+
+def _kept(group: list[TracedCall], segments: list[Segment]) -> Tensor | None:
+    """Steps that the rows of states belong to, (batch, rows); None where every step was kept."""
+    if any(s.kept is None for s in segments):
+        return None
+    offset, out = 0, []
+    for traced, segment in zip(group, segments, strict=True):
+        assert segment.kept is not None
+        out.append(segment.kept + offset)
+        offset += traced.call.time
+    return torch.cat(out, dim=1)
 
 
 def _initial(
-    initial: Tensor, states: Tensor, first: Tensor, lengths: Tensor, reverse: bool
+    start: Segment, states: Tensor | None, first: Tensor, lengths: Tensor, reverse: bool
 ) -> Tensor:
     """The state before the first valid step: padding that came before it has moved the state."""
     before = (first + lengths) if reverse else first - 1
+    if states is None:
+        if bool((before < 0).all()):
+            return start.initial
+        assert start.form is not None
+        assert start.inputs is not None
+        assert start.scale is not None
+        prefix = start.inputs[:, : int(first.max())]
+        factors = start.form.factors(prefix, start.initial, start.scale)
+        return factors.at(before.unsqueeze(1))[:, 0]
     at_edge = before >= states.shape[1] if reverse else before < 0
     rows = torch.arange(states.shape[0])
     moved = states[rows, before.clamp(0, states.shape[1] - 1)]
-    return torch.where(at_edge[:, None].to(states.device), initial.to(states), moved)
-
-
-def _valid(
-    group: list[TracedCall], batch: int, time: int, notes: list[str], *, alone: bool
-) -> tuple[Tensor, Tensor]:
-    """First valid step and number of valid steps of each sequence."""
-    zero = torch.zeros(batch, dtype=torch.int64)
-    forward = group[0].forward
-    if len(group) == 1 and group[0].call.lengths is not None:
-        notes.append("lengths: packed sequence")
-        return zero, group[0].call.lengths.cpu()
-    if not alone:
-        return zero, zero + time
-    mask, lengths = forward.attention_mask, forward.lengths
-    if mask is None and lengths is None:
-        notes.append("lengths: every step counts (no lengths, mask or packing seen)")
-        return zero, zero + time
-    fed_by = group[0].fed_by
-    other_input = (
-        fed_by is not None
-        and forward.input_ids is not None
-        and not _same_ids(fed_by.embedding.ids, forward.input_ids)
-    )
-    if mask is not None and not other_input and mask.dim() == 2 and mask.shape[0] == batch:
-        fitting = _fit_mask(mask.cpu() != 0, time, continues=group[0].continues)
-        if fitting is not None:
-            notes.append("lengths: attention mask")
-            return _runs(fitting)
-    fits = lengths is not None and lengths.shape == (batch,) and not other_input
-    if fits and lengths is not None and bool(((lengths >= 0) & (lengths <= time)).all()):
-        notes.append("lengths: the model's lengths argument")
-        return zero, lengths.cpu().to(torch.int64)
-    notes.append(
-        "lengths: every step counts; the mask or lengths given to the model do not fit what this "
-        "layer ran over (add lengths with annotate())"
-    )
-    return zero, zero + time
-
-
-def _same_ids(a: Tensor, b: Tensor) -> bool:
-    """Whether ids are the model's own, perhaps cut at the end or time first."""
-    views = (b, b.T) if b.dim() == 2 else (b,)
-    return any(
-        a.dim() == v.dim() and torch.equal(a, v[tuple(slice(0, n) for n in a.shape)]) for v in views
-    )
-
-
-def _fit_mask(mask: Tensor, time: int, *, continues: bool) -> Tensor | None:
-    """The columns of a mask that describe `time` steps; None if that cannot be told."""
-    if mask.shape[1] == time:
-        return mask
-    if mask.shape[1] < time:
-        return None
-    if continues:  # the mask of a growing sequence covers the steps before, too
-        return mask[:, -time:]
-    if not bool(mask[:, time:].any()):  # padding on the right was cut off
-        return mask[:, :time]
-    if not bool(mask[:, :-time].any()):  # or on the left
-        return mask[:, -time:]
-    return None
-
-
-def _runs(mask: Tensor) -> tuple[Tensor, Tensor]:
-    count = mask.sum(1)
-    first = mask.int().argmax(1)
-    steps = torch.arange(mask.shape[1])
-    run = (steps >= first[:, None]) & (steps < (first + count)[:, None])
-    if not torch.equal(run, mask):
-        bad = int((run != mask).any(1).nonzero()[0])
-        raise SequenceError(
-            f"The attention mask of sequence {bad} has a hole: valid steps must be one run, padded "
-            "on the left or on the right."
-        )
-    return first, count
+    return torch.where(at_edge[:, None].to(states.device), start.initial.to(states), moved)
 
 
 def _tokens(
@@ -363,7 +368,7 @@ def _labels(forward: Forward, batch: int) -> Tensor | None:
 
 def _continue(pieces: list[Piece]) -> Piece:
     """Join pieces of the same sequences one after another."""
-    batch = pieces[0].states.shape[0]
+    batch = pieces[0].batch
     total = torch.stack([p.lengths for p in pieces]).sum(0)
     time = int(total.max()) if batch else 0
 
@@ -375,23 +380,31 @@ def _continue(pieces: list[Piece]) -> Piece:
         at = torch.zeros(batch, dtype=torch.int64)
         for value, piece in zip(given, pieces, strict=True):
             for row, length in enumerate(piece.lengths.tolist()):
-                start = int(at[row])
-                out[row, start : start + length] = value[row, :length]
+                begin = int(at[row])
+                out[row, begin : begin + length] = value[row, :length]
             at = at + piece.lengths
         return out
 
-    states = place([p.states for p in pieces])
-    assert states is not None
+    counted = torch.stack([p.counted for p in pieces])
+    earlier = counted.cumsum(0) - counted
+    steps = [
+        None if p.steps is None else p.steps + e[:, None]
+        for p, e in zip(pieces, earlier, strict=True)
+    ]
     last = pieces[-1].logits
     per_step = last is not None and last.dim() == 3
     return Piece(
-        states=states,
+        states=place([p.states for p in pieces]),
         lengths=total,
         initial=pieces[0].initial,
         inputs=place([p.inputs for p in pieces]),
         tokens=place([p.tokens for p in pieces]),
         logits=place([p.logits for p in pieces]) if per_step else last,
         labels=pieces[-1].labels,
+        steps=place(steps),
+        counted=counted.sum(0),
+        form=pieces[0].form,
+        scale=pieces[0].scale,
     )
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from dynprobe.capture.tracer import Layer
 from dynprobe.errors import NoRecurrenceError, UnknownNameError, suggest
 from dynprobe.recurrences.observer import Observer
-from dynprobe.recurrences.registry import find_observer, registered_modules
+from dynprobe.recurrences.registry import find_observer, is_convolution, registered_modules
 
 LayerChoice: TypeAlias = str | nn.Module | Sequence[str | nn.Module]
 
@@ -55,6 +55,13 @@ def select_layers(model: nn.Module, choice: LayerChoice | None) -> dict[str, Lay
     """
     known = _recurrent_modules(model)
     if not known:
+        filters = [name for name, m in model.named_modules() if is_convolution(m)]
+        if filters:
+            raise NoRecurrenceError(
+                f"{type(model).__name__} mixes tokens by short convolutions ({filters[0]}, "
+                f"{len(filters)} in all) and attention only: a finite impulse response has no "
+                "recurrent state, so there is nothing to probe."
+            )
         children = sorted({type(m).__name__ for m in model.modules()})
         raise NoRecurrenceError(
             f"No recurrent layer found in {type(model).__name__}. It is made of "
@@ -120,7 +127,7 @@ def find_linears(model: nn.Module, layers: Iterable[Layer]) -> dict[str, nn.Line
     """Every nn.Linear outside the layers whose width would fit one of their states."""
     layers = list(layers)
     widths: set[int] = set()
-    for layer in layers:
+    for layer in (la for la in layers if la.observer.shows_state):
         directions = layer.observer.directions(layer.module)
         sizes = [
             layer.top.layout.slice(name).stop - layer.top.layout.slice(name).start

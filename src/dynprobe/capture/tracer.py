@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,9 +21,14 @@ from dynprobe.capture.forward import (
 )
 from dynprobe.capture.hooks import Handles
 from dynprobe.capture.readouts import Feed, match
-from dynprobe.errors import DynprobeError, SequenceError
+from dynprobe.capture.reduce import reduce
+from dynprobe.capture.valid import valid_steps
+from dynprobe.errors import BudgetError, DynprobeError, SequenceError
 from dynprobe.recurrences.base import Recurrence
-from dynprobe.recurrences.observer import Call, Observer, Segment
+from dynprobe.recurrences.listening import ListeningObserver
+from dynprobe.recurrences.observer import Call, Observer, Segment, weights_version
+from dynprobe.recurrences.taps import Seen, Sink, Tap, close_sink, open_sink
+from dynprobe.store import FINAL, Store, size
 
 
 @dataclass
@@ -105,6 +110,12 @@ class Tracer:
         Possible sources of tokens and possible readouts, by name.
     lengths : str or None
         Name of the model's argument that holds lengths or a mask.
+    store : Store
+        What to keep of the states.
+    budget : int
+        Bytes that may be kept.
+    detach : bool
+        Whether to keep values only, or the graph they came from too.
     """
 
     def __init__(
@@ -114,32 +125,65 @@ class Tracer:
         embeddings: Mapping[str, nn.Module],
         linears: Mapping[str, nn.Module],
         lengths: str | None,
+        *,
+        store: Store,
+        budget: int,
+        detach: bool = True,
     ) -> None:
         self.model = model
         self.layers = layers
         self.forwards = 0
+        self.kept_bytes = 0
+        self.store = store
+        self.budget = budget
+        self._detach = detach
         self._lengths = lengths
         # one stack of forward passes a thread; an inner forward of the model has its own
         self._local = threading.local()
         self._forced: set[str] | None = None
         self._handles = Handles()
         self._handles.before(model, self._enter, "")
+        self._taps: list[Tap] = []
         for name, layer in layers.items():
-            self._handles.after(layer.module, self._on_layer, name)
+            if isinstance(layer.observer, ListeningObserver):
+                self._listen(name, layer.module, layer.observer)
+            else:
+                self._handles.after(layer.module, self._on_layer, name)
         for name, module in embeddings.items():
             self._handles.after(module, self._on_embedding, name)
         for name, module in linears.items():
             self._handles.after(module, self._on_linear, name)
         self._handles.after(model, self._exit, "", always=True)
 
+    def _listen(self, name: str, module: nn.Module, observer: ListeningObserver) -> None:
+        for tap in observer.taps(module):
+            tap.install()
+            self._taps.append(tap)
+        self._handles.before(module, self._open, name)
+        for label, child in observer.children(module).items():
+            self._handles.after(child, self._on_child, f"{name}\0{label}")
+        self._handles.after(module, self._close, name, always=True)
+
     def remove(self) -> None:
         """Take the hooks off; what was seen stays."""
         self._handles.remove()
+        while self._taps:
+            self._taps.pop().remove()
         self.reset()
 
     def reset(self) -> None:
         """Forget forward passes that never ended (Ctrl-C skips the hook that ends them)."""
+        for sink in self._sinks.values():
+            close_sink(sink)
         self._local = threading.local()
+
+    @property
+    def _sinks(self) -> dict[str, Sink]:
+        """Open sinks of this thread, by layer."""
+        if not hasattr(self._local, "sinks"):
+            self._local.sinks = {}
+        sinks: dict[str, Sink] = self._local.sinks
+        return sinks
 
     def force_sequence(self) -> Callable[[], None]:
         """From now on all calls of a layer belong to one sequence, until the result is called."""
@@ -164,6 +208,9 @@ class Tracer:
     def _enter(
         self, _: str, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
+        if not self._stack:  # sinks that Ctrl-C left open
+            for name in list(self._sinks):
+                close_sink(self._sinks.pop(name))
         self._stack.append(read_arguments(model, args, kwargs, self._lengths))
 
     def _exit(self, *call: Any) -> None:
@@ -183,10 +230,58 @@ class Tracer:
         """Never let the observed forward pass fail: keep the error for who asks for the states."""
         try:
             yield
-        except SequenceError:
-            raise  # the one error that is about how the model is called
+        except (SequenceError, BudgetError):
+            raise  # the errors that are about how the model is called, and must not wait
         except Exception as error:
             layer.trouble = layer.trouble or error
+
+    def _open(
+        self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Before the forward of a module that is listened to."""
+        if _recomputing():
+            return
+        layer = self.layers[name]
+        assert isinstance(layer.observer, ListeningObserver)
+        sink = self._sinks[name] = open_sink()
+        with torch.no_grad(), self._careful(layer):
+            sink.prepared = layer.observer.prepare(module, args, kwargs)
+
+    def _on_child(
+        self,
+        key: str,
+        _: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        output: Any,
+    ) -> None:
+        """After a submodule of such a module: what went in and what came out."""
+        name, label = key.split("\0")
+        if name in self._sinks:
+            given = {**({"input": args[0]} if args else {}), **kwargs}
+            self._sinks[name].seen.append(Seen(label, given, {}, output))
+
+    def _close(
+        self,
+        name: str,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        output: Any,
+    ) -> None:
+        """After its forward, also one that raised."""
+        sink = self._sinks.pop(name, None)
+        if sink is None:
+            return
+        close_sink(sink)
+        layer = self.layers[name]
+        observer = layer.observer
+        assert isinstance(observer, ListeningObserver)
+        if output is None:  # it raised
+            return
+        with torch.set_grad_enabled(self._graph), self._careful(layer):
+            call = observer.listen(module, sink.seen, sink.prepared, args, kwargs, output)
+            self._keep(name, layer, call, args, kwargs)
 
     def _on_layer(
         self,
@@ -196,31 +291,85 @@ class Tracer:
         kwargs: Mapping[str, Any],
         output: Any,
     ) -> None:
-        if torch._C._current_graph_task_id() != -1:
-            return  # activation checkpointing runs the layer again during the backward pass
+        if _recomputing():
+            return
         layer = self.layers[name]
-        with torch.no_grad(), self._careful(layer):
+        with torch.set_grad_enabled(self._graph), self._careful(layer):
             call = layer.observer.observe(module, args, kwargs, output)
-            # a layer that is called on its own, not through the model, has a forward to itself
-            forward = self._current or Forward()
-            given = args[0] if args else next(iter(kwargs.values()), None)
-            continues = self._continues(name, layer, call)
-            # the layer's call before this one in the same forward pass, if there is one
-            before = layer.calls[-1] if layer.calls else None
-            before = before if before is not None and before.forward is forward else None
-            start = before.start + before.call.time if continues and before is not None else 0
-            fed_by, rearranged = _source(given, call, forward.embeddings, start)
-            broken = (
-                not continues
-                and call.time == 1
-                and any(bool(s.any()) for s in call.passed)
-                and before is not None
+            self._keep(name, layer, call, args, kwargs)
+
+    @property
+    def _graph(self) -> bool:
+        return not self._detach and torch.is_grad_enabled()
+
+    def _keep(
+        self,
+        name: str,
+        layer: Layer,
+        call: Call,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        # a layer that is called on its own, not through the model, has a forward to itself
+        forward = self._current or Forward()
+        given = args[0] if args else next(iter(kwargs.values()), None)
+        continues = self._continues(name, layer, call)
+        # the layer's call before this one in the same forward pass, if there is one
+        before = layer.calls[-1] if layer.calls else None
+        before = before if before is not None and before.forward is forward else None
+        start = before.start + before.call.time if continues and before is not None else 0
+        fed_by, rearranged = _source(given, call, forward.embeddings, start)
+        broken = (
+            not continues
+            and call.time == 1
+            and any(bool(s.any()) for s in call.passed)
+            and before is not None
+        )
+        traced = TracedCall(call, forward, continues, fed_by, rearranged, start, broken)
+        self._afford(name, layer, call)
+        if self.store.reduces:
+            self._reduce(layer, traced)
+        traced.call = traced.call.owned(
+            layer.module, detach=self._detach, device=self.store.device
+        )
+        layer.calls.append(traced)
+        if forward is self._current:
+            forward.calls.setdefault(name, []).append(traced)
+
+    def _reduce(self, layer: Layer, traced: TracedCall) -> None:
+        """Compute now what is kept of the states, and let go of the rest."""
+        first, lengths = valid_steps([traced], traced.call.batch, traced.call.time, [], alone=True)
+        last = first + lengths - 1
+        for suffix in layer.recurrences:
+            if layer.observer.is_reverse(suffix):
+                # runs from the last token to the first, so what is final is its first row
+                last = torch.where(lengths > 0, first, first - 1)
+            segment = layer.observer.recover(
+                layer.module, suffix, replace(traced.call, version=weights_version(layer.module))
             )
-            owned = call.owned(module)
-            traced = TracedCall(owned, forward, continues, fed_by, rearranged, start, broken)
-            layer.calls.append(traced)
-            if forward is self._current:
-                forward.calls.setdefault(name, []).append(traced)
+            traced.segments[suffix] = reduce(segment, self.store, last)
+        traced.call = traced.call.hollow()
+
+    def _afford(self, name: str, layer: Layer, call: Call) -> None:
+        """Count what will be kept of a call; raise before anything is copied."""
+        if self.store.reduces:
+            rows = 1 if self.store.what == FINAL else call.time // self.store.every
+            width = sum(
+                self.store.width(r.state_dim) + r.input_dim for r in layer.recurrences.values()
+            )
+            needed = 4 * call.batch * rows * width
+            needed += sum(4 * s.numel() for s in (*call.passed, *call.returned))
+        else:
+            needed = call.nbytes
+        if self.kept_bytes + needed > self.budget:
+            raise BudgetError(
+                f"This call of {name!r} needs {size(needed)} more, and {size(self.kept_bytes)} of "
+                f"the budget of {size(self.budget)} are used. What was recorded before it is kept. "
+                "Raise the budget (attach(..., budget='16 GiB')), keep less (store='factors', "
+                "'final', dynprobe.Store(every=16) or Store(project=64)), record fewer layers, or "
+                "call probe.clear() between batches."
+            )
+        self.kept_bytes += needed
 
     def _continues(self, name: str, layer: Layer, call: Call) -> bool:
         previous = layer.calls[-1].call if layer.calls else None
@@ -278,7 +427,8 @@ class Tracer:
             return
         with torch.no_grad():
             for layer in self.layers.values():
-                self._match(name, layer, forward, x.detach(), output)
+                if layer.observer.shows_state:
+                    self._match(name, layer, forward, x.detach(), output)
 
     @staticmethod
     def _match(name: str, layer: Layer, forward: Forward, x: Tensor, output: Tensor) -> None:
@@ -302,6 +452,11 @@ class Tracer:
                     LinearCall(name, layer.name, feed.parts, feed.when, feed.reason, kept, source)
                 )
                 return
+
+
+def _recomputing() -> bool:
+    """Whether activation checkpointing runs the layer again, during the backward pass."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def _source(

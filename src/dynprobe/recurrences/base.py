@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from dynprobe.dynamics.affine import AffineMap
 from dynprobe.dynamics.maps import autograd_jacobian
 from dynprobe.errors import ShapeError
 from dynprobe.recurrences.layout import Layout
@@ -77,6 +78,13 @@ class Recurrence(ABC):
         """droot/dstate, ``(batch, state_dim, state_dim)``."""
         jacobian = self.jacobian(state, x)
         return jacobian - torch.eye(self.state_dim, dtype=jacobian.dtype, device=jacobian.device)
+
+    def affine(self, x: Tensor) -> AffineMap | None:
+        """The map F(., x) in closed form where it is affine in the state; None elsewhere.
+
+        It knows its fixed point and spectrum without a search.
+        """
+        return None
 
     def bound(self, x: Tensor) -> Tensor | None:
         """Half-widths of a box that F(., x) maps into itself, ``(batch, state_dim)``, or None."""

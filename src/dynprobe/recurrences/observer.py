@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dynprobe.errors import StaleWeightsError
 from dynprobe.recurrences.base import Recurrence
+from dynprobe.recurrences.rank_one import RankOne
 
 
 @dataclass
@@ -47,11 +48,18 @@ class Call:
     #: What an observer computed on the way to one recurrence and needs for another.
     rebuilt: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
-    def owned(self, module: nn.Module, *, detach: bool = True) -> Call:
+    def owned(
+        self,
+        module: nn.Module,
+        *,
+        detach: bool = True,
+        device: torch.device | str | None = None,
+    ) -> Call:
         """A copy that later in-place operations cannot reach."""
 
         def own(t: Tensor) -> Tensor:
-            return t.detach().clone() if detach else t.clone()
+            t = t.detach() if detach else t
+            return t.clone() if device is None else t.to(device, copy=True)
 
         return replace(
             self,
@@ -61,6 +69,17 @@ class Call:
             returned=tuple(map(own, self.returned)),
             version=weights_version(module),
         )
+
+    def hollow(self) -> Call:
+        """The same without what the layer saw and showed, only their shapes (no memory)."""
+        inputs, outputs = (t.new_zeros(()).expand_as(t) for t in (self.inputs, self.outputs))
+        return replace(self, inputs=inputs, outputs=outputs, rebuilt={})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what was seen."""
+        seen = (self.inputs, self.outputs, *self.passed, *self.returned)
+        return sum(t.numel() * t.element_size() for t in seen)
 
     @property
     def batch(self) -> int:
@@ -79,21 +98,31 @@ class Segment:
 
     Attributes
     ----------
-    states : Tensor
-        (batch, time, state_dim), the state after each token.
+    states : Tensor or None
+        (batch, time, state_dim), the state after each token; None where `form` says how they
+        follow from the inputs.
     inputs : Tensor or None
         (batch, time, input_dim), what the recurrence saw; None where it cannot be known.
     initial : Tensor
         (batch, state_dim), the state before the first token it processed.
+    form, scale : RankOne and Tensor, or None
+        The rank-one recurrence that makes the states out of the inputs, and its decay's scale.
     """
 
-    states: Tensor
+    states: Tensor | None
     inputs: Tensor | None
     initial: Tensor
+    form: RankOne | None = None
+    scale: Tensor | None = None
+    #: (batch, rows) steps that the rows of `states` belong to, where not all were kept.
+    kept: Tensor | None = None
 
 
 class Observer(ABC):
     """Reads the calls of one class of modules."""
+
+    #: Whether the module's output is (part of) its state, so that a readout can be told by it.
+    shows_state = True
 
     @abstractmethod
     def recurrences(self, module: nn.Module) -> dict[str, Recurrence]:

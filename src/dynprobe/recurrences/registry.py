@@ -12,6 +12,7 @@ from dynprobe.plugins import RECURRENCES, discover
 from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.cells import CellObserver
 from dynprobe.recurrences.gated import GRURecurrence, LSTMRecurrence, RNNRecurrence
+from dynprobe.recurrences.huggingface import CONVOLUTIONS, observer_of
 from dynprobe.recurrences.observer import Observer
 from dynprobe.recurrences.torch_layers import TorchLayerObserver
 
@@ -89,12 +90,22 @@ def find_observer(module: nn.Module) -> Observer | None:
         if cls in _OBSERVERS:
             return _OBSERVERS[cls]
     names = {f"{c.__module__}.{c.__qualname__}": c for c in type(module).__mro__}
+    for name, cls in names.items():
+        known = observer_of(name)
+        if known is not None:
+            _OBSERVERS[cls] = known
+            return known
     for plugin in discover(RECURRENCES):
         if plugin.name in names:
             observer = _as_observer(plugin.load())
             _OBSERVERS[names[plugin.name]] = observer
             return observer
     return None
+
+
+def is_convolution(module: nn.Module) -> bool:
+    """Whether a module only filters its input: a finite impulse response, no recurrent state."""
+    return any(f"{c.__module__}.{c.__qualname__}" in CONVOLUTIONS for c in type(module).__mro__)
 
 
 def registered_modules() -> list[str]:

@@ -1,0 +1,88 @@
+"""Observers that listen inside a module's forward: to functions, to submodules, to its caches."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from dynprobe.errors import NothingRecordedError, RecordingWarning
+from dynprobe.recurrences.observer import Call, Observer
+from dynprobe.recurrences.taps import Seen, Tap
+
+
+class ListeningObserver(Observer):
+    """Observer of a module whose forward has to be listened to while it runs."""
+
+    def taps(self, module: nn.Module) -> Sequence[Tap]:
+        """Functions to listen to."""
+        return ()
+
+    def children(self, module: nn.Module) -> Mapping[str, nn.Module]:
+        """Submodules to listen to; what they show is noted under these names."""
+        return {}
+
+    def prepare(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Look at what the forward is going to overwrite (caches), before it does."""
+        return None
+
+    @abstractmethod
+    def read(
+        self,
+        module: nn.Module,
+        seen: list[Seen],
+        prepared: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        output: Any,
+    ) -> Call:
+        """What one forward showed: `seen` in the order of the calls, `prepared` from before it."""
+
+    def listen(
+        self,
+        module: nn.Module,
+        seen: list[Seen],
+        prepared: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        output: Any,
+    ) -> Call:
+        """:meth:`read`, unless a kernel took a path that shows nothing."""
+        bypassed = sorted({s.name for s in seen if not s.arguments})
+        if bypassed:
+            warn(
+                f"{type(module).__name__} took its unfused path for the recorded call: the fused "
+                f"kernel {', '.join(bypassed)} does not show its states. Results agree up to "
+                "rounding."
+            )
+        calls = [s for s in seen if s.arguments]
+        if not calls and (self.taps(module) or self.children(module)):
+            raise NothingRecordedError(
+                f"{type(module).__name__} ran, but none of the functions that compute its states "
+                "was called: a fused or replaced kernel took another path. Load the model without "
+                "`use_kernels`, or put it in eval mode, for the recorded call."
+            )
+        return self.read(module, calls, prepared, args, kwargs, output)
+
+    def observe(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
+    ) -> Call:
+        return self.listen(module, [], self.prepare(module, args, kwargs), args, kwargs, output)
+
+
+def warn(message: str) -> None:
+    """Warn about something in the recorded model that a naive recorder would store as it is."""
+    warnings.warn(message, RecordingWarning, stacklevel=2)
+
+
+def argument(
+    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], *names: str
+) -> Any:
+    """The first of the named arguments of a module's forward that was given, or None."""
+    bound = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
+    given = {**bound, **kwargs}
+    return next((given[n] for n in names if given.get(n) is not None), None)
