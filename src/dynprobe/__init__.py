@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from dynprobe.report import Report
     from dynprobe.storage import load
+    from dynprobe.store import Store
 
 __version__ = "0.1.0.dev0"
 
@@ -51,6 +52,7 @@ _LAZY = {
     "Recurrence": "dynprobe.recurrences",
     "Report": "dynprobe.report",
     "Status": "dynprobe.dynamics.fixed_points",
+    "Store": "dynprobe.store",
     "StreamingAnalyzer": "dynprobe.analyzers.base",
     "analyze": "dynprobe.analysis",
     "as_recurrence": "dynprobe.recurrences",
@@ -77,6 +79,7 @@ __all__ = [
     "Recurrence",
     "Report",
     "Status",
+    "Store",
     "StreamingAnalyzer",
     "__version__",
     "analyze",

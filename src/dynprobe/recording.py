@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class RecordingMeta:
     dt: float = 1.0
     unit: str = "steps"
     notes: tuple[str, ...] = ()
-    store: Store = Store()
+    store: Store = field(default_factory=Store)
 
 
 class Recording:
@@ -162,6 +162,16 @@ class Recording:
             f"Of {self.layer!r} {store} was recorded, and the other states are gone; {works} give "
             "what was kept. To have every state, record with store='states'."
         )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every state is there, so that `states` can be had."""
+        return self._kept is not None and not self.meta.store.reduces
+
+    @property
+    def kept(self) -> Tensor | None:
+        """(sequences, time, width), what was kept of the states; None for factors alone."""
+        return self._kept
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -18,10 +18,13 @@ from dynprobe.errors import DynprobeError, FileFormatError
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.rank_one import RankOne
+from dynprobe.store import Store
 
-FORMAT = 1
+FORMAT = 2
 _KEY = "dynprobe"
-_TENSORS = ("states", "lengths", "initial", "inputs", "tokens", "labels", "logits")
+#: Tensors of a recording, by the names of their arguments.
+_TENSORS = ("lengths", "initial", "inputs", "tokens", "labels", "logits", "steps", "scale")
 
 
 def save(recording: Recording, path: str | os.PathLike[str]) -> Path:
@@ -38,6 +41,10 @@ def save(recording: Recording, path: str | os.PathLike[str]) -> Path:
         for name in _TENSORS
         if (value := getattr(recording, name)) is not None
     }
+    if recording.kept is not None:
+        tensors["states"] = recording.kept.detach().cpu().contiguous().clone()
+    if isinstance(recording.meta.store.project, Tensor):
+        tensors["directions"] = recording.meta.store.project.detach().cpu().contiguous().clone()
     readout = recording.readout
     if readout is not None:
         tensors["readout.weight"] = readout.weight.detach().cpu().contiguous().clone()
@@ -53,6 +60,8 @@ def save(recording: Recording, path: str | os.PathLike[str]) -> Path:
         "dt": meta.dt,
         "unit": meta.unit,
         "notes": meta.notes,
+        "store": _store_to_dict(meta.store),
+        "form": None if recording.form is None else recording.form.to_dict(),
         "readout": None if readout is None else readout.name,
     }
     part = target.with_name(target.name + ".part")
@@ -124,15 +133,33 @@ def _build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Recording:
         dt=float(header["dt"]),
         unit=str(header["unit"]),
         notes=names("notes") or (),
+        store=_store_from_dict(header["store"], tensors),
     )
     readout = None
     if header["readout"] is not None:
         readout = Readout(
             tensors["readout.weight"], tensors.get("readout.bias"), str(header["readout"])
         )
-    return Recording(
-        tensors["states"],
-        meta,
-        readout=readout,
-        **{name: tensors.get(name) for name in _TENSORS if name != "states"},
+    given: dict[str, Any] = {name: tensors.get(name) for name in _TENSORS}
+    form = None if header["form"] is None else RankOne.from_dict(header["form"])
+    return Recording(tensors.get("states"), meta, readout=readout, form=form, **given)
+
+
+def _store_to_dict(store: Store) -> dict[str, Any]:
+    given = isinstance(store.project, Tensor)
+    return {
+        "what": store.what,
+        "every": store.every,
+        "project": "directions" if given else store.project,
+        "seed": store.seed,
+    }
+
+
+def _store_from_dict(values: dict[str, Any], tensors: dict[str, Tensor]) -> Store:
+    project = values["project"]
+    return Store(
+        what=str(values["what"]),
+        every=int(values["every"]),
+        project=tensors["directions"] if project == "directions" else project,
+        seed=int(values["seed"]),
     )

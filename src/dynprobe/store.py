@@ -93,7 +93,8 @@ class Store:
             return self.project
         assert self.project is not None
         generator = torch.Generator().manual_seed(self.seed)
-        return torch.randn(self.project, state_dim, generator=generator) / state_dim**0.5
+        drawn = torch.randn(self.project, state_dim, generator=generator)
+        return drawn.div_(state_dim**0.5)
 
     def __str__(self) -> str:
         if self.every > 1:

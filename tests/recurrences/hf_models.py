@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 
 VOCABULARY = 40
@@ -76,26 +77,241 @@ class Family:
 
 
 FAMILIES = [
- Family("mamba","MambaForCausalLM",{**SMALL,"state_size":4},cache="cache_params"),
- Family("falcon_mamba","FalconMambaForCausalLM",{**SMALL,"state_size":4},cache="cache_params"),
- Family("jamba","JambaForCausalLM",{**SMALL,**ATTENTION,"mamba_d_state":4,"mamba_dt_rank":4,"attn_layer_period":2,"attn_layer_offset":1,"expert_layer_period":2,"expert_layer_offset":1,"num_experts":2},layers=1),
- Family("zamba","ZambaForCausalLM",{**SMALL,**ATTENTION,"num_hidden_layers":3,"mamba_d_state":4,"mamba_dt_rank":4,"n_mamba_heads":2,"num_hidden_layers":4,"layers_block_type":["mamba","hybrid","mamba","hybrid"]},layers=4),
- Family("mamba2","Mamba2ForCausalLM",{**SMALL,"state_size":8,"num_heads":8,"head_dim":8,"n_groups":2,"chunk_size":4},cache="cache_params"),
- Family("zamba2","Zamba2ForCausalLM",{**SMALL,**ATTENTION,"num_hidden_layers":3,"mamba_d_state":8,"n_mamba_heads":8,"mamba_headdim":8,"mamba_ngroups":1,"chunk_size":4,"layers_block_type":["mamba","hybrid","mamba"],"use_mem_rope":True,"time_step_min":1e-6},layers=3),
- Family("bamba","BambaForCausalLM",{**SMALL,**ATTENTION,"mamba_n_heads":8,"mamba_d_head":8,"mamba_d_state":8,"mamba_n_groups":1,"mamba_chunk_size":4,"attn_layer_indices":[1]},layers=1),
- Family("falcon_h1","FalconH1ForCausalLM",{**SMALL,**ATTENTION,"mamba_d_ssm":64,"mamba_n_heads":8,"mamba_d_head":8,"mamba_d_state":8,"mamba_n_groups":1,"mamba_chunk_size":4,"head_dim":8}),
- Family("nemotron_h","NemotronHForCausalLM",{**SMALL,**ATTENTION,"mamba_num_heads":8,"mamba_head_dim":8,"ssm_state_size":8,"n_groups":2,"chunk_size":4,"layers_block_type":["mamba","attention"],"head_dim":8,"time_step_min":1e-6},layers=1),
- Family("granitemoehybrid","GraniteMoeHybridForCausalLM",{**SMALL,**ATTENTION,"mamba_n_heads":8,"mamba_d_head":8,"mamba_d_state":8,"mamba_n_groups":1,"mamba_chunk_size":4,"layer_types":["mamba","attention"],"shared_intermediate_size":16,"num_local_experts":2,"num_experts_per_tok":1,"position_embedding_type":None},layers=1),
- Family("qwen3_next","Qwen3NextForCausalLM",{**SMALL,**ATTENTION,**MOE,**GDN,"shared_expert_intermediate_size":16},layers=1),
- Family("qwen3_5","Qwen3_5ForCausalLM",{**SMALL,**ATTENTION,**GDN},config_cls="Qwen3_5TextConfig",layers=1),
- Family("qwen3_5_moe","Qwen3_5MoeForCausalLM",{**SMALL,**ATTENTION,**MOE,**GDN,"shared_expert_intermediate_size":16},config_cls="Qwen3_5MoeTextConfig",layers=1),
- Family("olmo_hybrid","OlmoHybridForCausalLM",{**SMALL,**ATTENTION,"linear_num_value_heads":4,"linear_num_key_heads":4,"linear_key_head_dim":8,"linear_value_head_dim":12,"layer_types":["linear_attention","full_attention"]},layers=1),
- Family("kimi_linear","KimiLinearForCausalLM",{**SMALL,**ATTENTION,**MOE,"num_key_value_heads":4,"linear_num_heads":4,"linear_head_dim":8,"layer_types":["linear_attention","full_attention"],"kv_lora_rank":8,"q_lora_rank":None,"qk_nope_head_dim":8,"qk_rope_head_dim":8,"v_head_dim":8},layers=1),
- Family("bailing_hybrid","BailingHybridForCausalLM",{**SMALL,**ATTENTION,**MOE,"num_key_value_heads":4,"linear_num_heads":4,"linear_head_dim":8,"layer_types":["linear_attention","full_attention"],"kv_lora_rank":8,"q_lora_rank":None,"qk_nope_head_dim":8,"qk_rope_head_dim":8,"v_head_dim":8},layers=1),
- Family("minimax","MiniMaxForCausalLM",{**SMALL,**ATTENTION,"num_local_experts":2,"num_experts_per_tok":1,"block_size":4,"layer_types":["linear_attention","full_attention"],"head_dim":8},layers=1),
- Family("rwkv","RwkvForCausalLM",{**SMALL,"attention_hidden_size":32},cache="state",batch=1),
- Family("recurrent_gemma","RecurrentGemmaForCausalLM",{**SMALL,**ATTENTION,"lru_width":32,"num_hidden_layers":3,"attention_window_size":16,"block_types":["recurrent","recurrent","attention"]},position_ids=True),
- Family("xlstm","xLSTMForCausalLM",{**SMALL,"hidden_size":128,"num_heads":4},cache="cache_params"),
+    Family("mamba", "MambaForCausalLM", {**SMALL, "state_size": 4}, cache="cache_params"),
+    Family(
+        "falcon_mamba", "FalconMambaForCausalLM", {**SMALL, "state_size": 4}, cache="cache_params"
+    ),
+    Family(
+        "jamba",
+        "JambaForCausalLM",
+        {
+            **SMALL,
+            **ATTENTION,
+            "mamba_d_state": 4,
+            "mamba_dt_rank": 4,
+            "use_mamba_kernels": False,
+            "attn_layer_period": 2,
+            "attn_layer_offset": 1,
+            "expert_layer_period": 2,
+            "expert_layer_offset": 1,
+            "num_experts": 2,
+        },
+        layers=1,
+    ),
+    Family(
+        "zamba",
+        "ZambaForCausalLM",
+        {
+            **SMALL,
+            **ATTENTION,
+            "mamba_d_state": 4,
+            "mamba_dt_rank": 4,
+            "n_mamba_heads": 2,
+            "use_mamba_kernels": False,
+            "num_hidden_layers": 5,
+            "attn_layer_period": 2,
+            "attn_layer_offset": 1,
+        },
+        layers=5,
+    ),
+    Family(
+        "mamba2",
+        "Mamba2ForCausalLM",
+        {**SMALL, "state_size": 8, "num_heads": 8, "head_dim": 8, "n_groups": 2, "chunk_size": 4},
+        cache="cache_params",
+    ),
+    Family(
+        "zamba2",
+        "Zamba2ForCausalLM",
+        {
+            **SMALL,
+            **ATTENTION,
+            "num_hidden_layers": 3,
+            "mamba_d_state": 8,
+            "n_mamba_heads": 8,
+            "mamba_headdim": 8,
+            "mamba_ngroups": 1,
+            "chunk_size": 16,
+            "layers_block_type": ["mamba", "hybrid", "mamba"],
+            "use_mem_rope": True,
+            "time_step_min": 1e-6,
+        },
+        layers=3,
+    ),
+    Family(
+        "bamba",
+        "BambaForCausalLM",
+        {
+            **SMALL,
+            **ATTENTION,
+            "mamba_n_heads": 8,
+            "mamba_d_head": 8,
+            "mamba_d_state": 8,
+            "mamba_n_groups": 1,
+            "mamba_chunk_size": 4,
+            "attn_layer_indices": [1],
+        },
+        layers=1,
+    ),
+    Family(
+        "falcon_h1",
+        "FalconH1ForCausalLM",
+        {
+            **SMALL,
+            **ATTENTION,
+            "mamba_d_ssm": 64,
+            "mamba_n_heads": 8,
+            "mamba_d_head": 8,
+            "mamba_d_state": 8,
+            "mamba_n_groups": 1,
+            "mamba_chunk_size": 4,
+            "head_dim": 8,
+        },
+    ),
+    Family(
+        "nemotron_h",
+        "NemotronHForCausalLM",
+        {
+            **SMALL,
+            **ATTENTION,
+            "mamba_num_heads": 8,
+            "mamba_head_dim": 8,
+            "ssm_state_size": 8,
+            "n_groups": 2,
+            "chunk_size": 4,
+            "layers_block_type": ["mamba", "attention"],
+            "head_dim": 8,
+            "time_step_min": 1e-6,
+        },
+        layers=1,
+    ),
+    Family(
+        "granitemoehybrid",
+        "GraniteMoeHybridForCausalLM",
+        {
+            **SMALL,
+            **ATTENTION,
+            "mamba_n_heads": 8,
+            "mamba_d_head": 8,
+            "mamba_d_state": 8,
+            "mamba_n_groups": 1,
+            "mamba_chunk_size": 4,
+            "layer_types": ["mamba", "attention"],
+            "shared_intermediate_size": 16,
+            "num_local_experts": 2,
+            "num_experts_per_tok": 1,
+            "position_embedding_type": None,
+        },
+        layers=1,
+    ),
+    Family(
+        "qwen3_next",
+        "Qwen3NextForCausalLM",
+        {**SMALL, **ATTENTION, **MOE, **GDN, "shared_expert_intermediate_size": 16},
+        layers=1,
+    ),
+    Family(
+        "qwen3_5",
+        "Qwen3_5ForCausalLM",
+        {**SMALL, **ATTENTION, **GDN},
+        config_cls="Qwen3_5TextConfig",
+        layers=1,
+    ),
+    Family(
+        "qwen3_5_moe",
+        "Qwen3_5MoeForCausalLM",
+        {**SMALL, **ATTENTION, **MOE, **GDN, "shared_expert_intermediate_size": 16},
+        config_cls="Qwen3_5MoeTextConfig",
+        layers=1,
+    ),
+    Family(
+        "olmo_hybrid",
+        "OlmoHybridForCausalLM",
+        {
+            **SMALL,
+            **ATTENTION,
+            "linear_num_value_heads": 4,
+            "linear_num_key_heads": 4,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 12,
+            "layer_types": ["linear_attention", "full_attention"],
+        },
+        layers=1,
+    ),
+    Family(
+        "kimi_linear",
+        "KimiLinearForCausalLM",
+        {
+            **SMALL,
+            **ATTENTION,
+            **MOE,
+            "num_key_value_heads": 4,
+            "linear_num_heads": 4,
+            "linear_head_dim": 8,
+            "layer_types": ["linear_attention", "full_attention"],
+            "kv_lora_rank": 8,
+            "q_lora_rank": None,
+            "qk_nope_head_dim": 8,
+            "qk_rope_head_dim": 8,
+            "v_head_dim": 8,
+        },
+        layers=1,
+    ),
+    Family(
+        "bailing_hybrid",
+        "BailingHybridForCausalLM",
+        {
+            **SMALL,
+            **ATTENTION,
+            **MOE,
+            "num_key_value_heads": 4,
+            "linear_num_heads": 4,
+            "linear_head_dim": 8,
+            "layer_types": ["linear_attention", "full_attention"],
+            "kv_lora_rank": 8,
+            "q_lora_rank": None,
+            "qk_nope_head_dim": 8,
+            "qk_rope_head_dim": 8,
+            "v_head_dim": 8,
+        },
+        layers=1,
+    ),
+    Family(
+        "minimax",
+        "MiniMaxForCausalLM",
+        {
+            **SMALL,
+            **ATTENTION,
+            "num_local_experts": 2,
+            "num_experts_per_tok": 1,
+            "block_size": 4,
+            "layer_types": ["linear_attention", "full_attention"],
+            "head_dim": 8,
+        },
+        layers=1,
+    ),
+    Family(
+        "rwkv", "RwkvForCausalLM", {**SMALL, "attention_hidden_size": 32}, cache="state", batch=1
+    ),
+    Family(
+        "recurrent_gemma",
+        "RecurrentGemmaForCausalLM",
+        {
+            **SMALL,
+            **ATTENTION,
+            "lru_width": 32,
+            "num_hidden_layers": 3,
+            "attention_window_size": 16,
+            "block_types": ["recurrent", "recurrent", "attention"],
+        },
+        position_ids=True,
+    ),
+    Family(
+        "xlstm",
+        "xLSTMForCausalLM",
+        {**SMALL, "hidden_size": 128, "num_heads": 4},
+        cache="cache_params",
+    ),
 ]
 
 
@@ -111,6 +327,8 @@ def step_by_step(family: Family, model: nn.Module, ids: Tensor) -> dict[str, Ten
                 given["position_ids"] = torch.full((len(ids), 1), t)
             out = model(ids[:, t : t + 1], use_cache=True, **given)
             cache = getattr(out, family.cache, None)
+            if cache is None:  # recurrent_gemma sets up its states wherever it is given no cache
+                cache = transformers.DynamicCache(config=model.config)
             for name, mixer in mixers.items():
                 state = READ.get(family.model, from_cache)(cache, mixer)
                 states[name].append(state.detach().float().reshape(len(ids), -1).clone())

@@ -63,7 +63,7 @@ class Context:
     def has(self, requirement: str) -> bool:
         """Whether one of the requirements is met."""
         if requirement == "states":
-            return True
+            return self.recording.complete
         if requirement == "recurrence":
             return self._recurrence is not None
         if requirement == "readout":
@@ -74,6 +74,8 @@ class Context:
         """Why a requirement is not met, for the report."""
         if requirement == "readout" and isinstance(self._readout, str):
             return f"needs the readout ({self._readout})"
+        if requirement == "states":
+            return f"needs every state (recorded: {self.recording.meta.store})"
         return f"needs the {requirement}"
 
     def result(self, name: str) -> Any:

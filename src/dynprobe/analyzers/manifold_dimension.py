@@ -72,6 +72,7 @@ class ManifoldDimension(StreamingAnalyzer):
     """PCA of visited and of final states, from running moments in float64."""
 
     name = "manifold_dimension"
+    requires = frozenset()  # whatever states were kept
 
     def init(self, meta: RecordingMeta) -> tuple[Moments, Moments]:
         empty = Moments.empty(meta.layout.size)
@@ -82,7 +83,7 @@ class ManifoldDimension(StreamingAnalyzer):
         ended = chunk.lengths > 0
         return (
             visited.merge(Moments.of(chunk.flat())),
-            final.merge(Moments.of(chunk.final[ended.to(chunk.states.device)])),
+            final.merge(Moments.of(chunk.final[ended.to(chunk.final.device)])),
         )
 
     def merge(

@@ -40,6 +40,13 @@ class Piece:
     scale: Tensor | None = None
 
     @property
+    def rows(self) -> Tensor:
+        """What has one row for each step that was kept."""
+        rows = self.inputs if self.states is None else self.states
+        assert rows is not None
+        return rows
+
+    @property
     def batch(self) -> int:
         """Number of sequences."""
         return self.lengths.shape[0]
@@ -91,7 +98,7 @@ def assemble(
             "and name the mask or lengths with attach(..., lengths=).",
             stacklevel=3,
         )
-    time = max((p.inputs if p.states is None else p.states).shape[1] for p in joined)
+    time = max(p.rows.shape[1] for p in joined)
     meta = replace(meta, notes=tuple(dict.fromkeys(notes)))
     logits = [p.logits for p in joined]
     per_step = all(x is not None and x.dim() == 3 for x in logits)

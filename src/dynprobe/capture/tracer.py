@@ -143,6 +143,10 @@ class Tracer:
         self._forced: set[str] | None = None
         self._handles = Handles()
         self._handles.before(model, self._enter, "")
+        for layer in layers.values():
+            for recurrence in layer.recurrences.values():
+                if store.project is not None:  # directions of another width: say so now
+                    store.directions(recurrence.state_dim)
         self._taps: list[Tap] = []
         for name, layer in layers.items():
             if isinstance(layer.observer, ListeningObserver):
@@ -329,9 +333,7 @@ class Tracer:
         self._afford(name, layer, call)
         if self.store.reduces:
             self._reduce(layer, traced)
-        traced.call = traced.call.owned(
-            layer.module, detach=self._detach, device=self.store.device
-        )
+        traced.call = traced.call.owned(layer.module, detach=self._detach, device=self.store.device)
         layer.calls.append(traced)
         if forward is self._current:
             forward.calls.setdefault(name, []).append(traced)
@@ -339,11 +341,9 @@ class Tracer:
     def _reduce(self, layer: Layer, traced: TracedCall) -> None:
         """Compute now what is kept of the states, and let go of the rest."""
         first, lengths = valid_steps([traced], traced.call.batch, traced.call.time, [], alone=True)
-        last = first + lengths - 1
         for suffix in layer.recurrences:
-            if layer.observer.is_reverse(suffix):
-                # runs from the last token to the first, so what is final is its first row
-                last = torch.where(lengths > 0, first, first - 1)
+            # a reverse direction runs from the last token to the first
+            last = first if layer.observer.is_reverse(suffix) else first + lengths - 1
             segment = layer.observer.recover(
                 layer.module, suffix, replace(traced.call, version=weights_version(layer.module))
             )

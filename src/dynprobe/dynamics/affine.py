@@ -55,7 +55,8 @@ class DiagonalMap:
         return self.decay
 
     def fixed_point(self) -> Tensor:
-        return torch.where(self.decay == 1, torch.nan, self.added / (1 - self.decay))
+        fixed: Tensor = self.added / (1 - self.decay)
+        return fixed.masked_fill(self.decay == 1, torch.nan)
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,12 @@ class DeltaMap:
         """(I - beta k k^T) diag(decay), (batch, heads, key, key): acts on every column of S."""
         eye = torch.eye(self.k.shape[-1], dtype=self.k.dtype, device=self.k.device)
         erase = self.beta[..., None, None] * self.k[..., :, None] * self.k[..., None, :]
-        return (eye - erase) * self.decay[..., None, :]
+        block: Tensor = (eye - erase) * self.decay[..., None, :]
+        return block
 
     def _matrix(self, state: Tensor) -> Tensor:
-        return state.unflatten(-1, (*self.k.shape[-2:], self.v.shape[-1]))
+        matrix: Tensor = state.unflatten(-1, (*self.k.shape[-2:], self.v.shape[-1]))
+        return matrix
 
     @property
     def _added(self) -> Tensor:
@@ -103,7 +106,8 @@ class DeltaMap:
         eye_v = torch.eye(value, dtype=self.k.dtype, device=self.k.device)
         full = torch.einsum("...hij,hg,vw->...hivgjw", self.block, eye_h, eye_v)
         n = heads * key * value
-        return full.reshape(*self.k.shape[:-2], n, n)
+        matrix: Tensor = full.reshape(*self.k.shape[:-2], n, n)
+        return matrix
 
     def eigenvalues(self) -> Tensor:
         """With one decay a for all of a head: a (key - 1 times) and a (1 - beta |k|^2).
@@ -116,7 +120,7 @@ class DeltaMap:
         symmetric = root[..., :, None] * eye * root[..., None, :] - self.beta[..., None, None] * (
             k[..., :, None] * k[..., None, :]
         )
-        values = torch.linalg.eigvalsh(symmetric)
+        values: Tensor = torch.linalg.eigvalsh(symmetric)
         return values.repeat_interleave(self.v.shape[-1], dim=-1).flatten(-2)
 
     def fixed_point(self) -> Tensor:
@@ -126,4 +130,5 @@ class DeltaMap:
         denominator = 1 + self.beta * (ratio * self.decay * self.k).sum(-1)
         s = (self.beta / denominator)[..., None, None] * ratio[..., None] * self.v[..., None, :]
         marginal = (slow == 0).any(-1) | (denominator == 0)
-        return torch.where(marginal[..., None, None], torch.nan, s).flatten(-3)
+        fixed: Tensor = s.masked_fill(marginal[..., None, None], torch.nan)
+        return fixed.flatten(-3)

@@ -217,7 +217,5 @@ class Factors:
                 edge.permute(1, 2, 0).reshape(-1, 1),
             ).reshape(inner.shape)
             # along i: <S_i, S_j>
-            out += linear_scan(
-                a.unsqueeze(-1), rows.flatten(2), top.flatten(1)
-            ).reshape(n, n)
+            out += linear_scan(a.unsqueeze(-1), rows.flatten(2), top.flatten(1)).reshape(n, n)
         return out

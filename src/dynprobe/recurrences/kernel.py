@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class KernelCall(Call):
         (heads, key or 1, columns or 1), what the weights say of the decay.
     """
 
-    scale: Tensor = torch.ones(1, 1, 1)
+    scale: Tensor = field(default_factory=lambda: torch.ones(1, 1, 1))
 
     def owned(
         self,

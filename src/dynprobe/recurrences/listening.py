@@ -18,6 +18,9 @@ from dynprobe.recurrences.taps import Seen, Tap
 class ListeningObserver(Observer):
     """Observer of a module whose forward has to be listened to while it runs."""
 
+    #: Whether a forward of which nothing was heard cannot be read.
+    must_hear = True
+
     def taps(self, module: nn.Module) -> Sequence[Tap]:
         """Functions to listen to."""
         return ()
@@ -51,7 +54,13 @@ class ListeningObserver(Observer):
         kwargs: Mapping[str, Any],
         output: Any,
     ) -> Call:
-        """:meth:`read`, unless a kernel took a path that shows nothing."""
+        """:meth:`read`, unless a kernel took a path that shows nothing.
+
+        Raises
+        ------
+        NothingRecordedError
+            Then, rather than to record nothing.
+        """
         bypassed = sorted({s.name for s in seen if not s.arguments})
         if bypassed:
             warn(
@@ -60,11 +69,12 @@ class ListeningObserver(Observer):
                 "rounding."
             )
         calls = [s for s in seen if s.arguments]
-        if not calls and (self.taps(module) or self.children(module)):
+        if not calls and self.must_hear:
             raise NothingRecordedError(
-                f"{type(module).__name__} ran, but none of the functions that compute its states "
-                "was called: a fused or replaced kernel took another path. Load the model without "
-                "`use_kernels`, or put it in eval mode, for the recorded call."
+                f"{type(module).__name__} ran, but nothing was seen of the computation of its "
+                "states: a fused or replaced kernel took another path, or this release of its "
+                "library computes them where nobody can listen. Load the model without "
+                "`use_kernels`, put it in eval mode, or use a newer release."
             )
         return self.read(module, calls, prepared, args, kwargs, output)
 

@@ -35,10 +35,8 @@ class PCA:
     scores: Tensor
 
 
-def principal_components(
-    states: Tensor | Factors, mask: Tensor, k: int, *, seed: int = 0
-) -> PCA:
-    """Randomised subspace iteration (Halko et al. 2011, algorithm 4.4) on the states as an operator.
+def principal_components(states: Tensor | Factors, mask: Tensor, k: int, *, seed: int = 0) -> PCA:
+    """Randomised subspace iteration (Halko et al. 2011, algorithm 4.4), states as an operator.
 
     Parameters
     ----------

@@ -87,7 +87,8 @@ class RankOne:
     def matrix(self, state: Tensor) -> Tensor:
         """(..., state_dim) -> (..., heads, key, columns); a view where there is no normaliser."""
         n = self.heads * self.key
-        matrix = state[..., : n * self.value].unflatten(-1, (self.heads, self.key, self.value))
+        shape = (self.heads, self.key, self.value)
+        matrix: Tensor = state[..., : n * self.value].unflatten(-1, shape)
         if not self.normaliser:
             return matrix
         column = state[..., n * self.value : n * self.columns].unflatten(-1, (self.heads, self.key))

@@ -27,7 +27,7 @@ ATTRIBUTES = ("chunk_gated_delta_rule", "recurrent_gated_delta_rule")
 
 
 class DeltaRuleObserver(KernelObserver):
-    """qwen3_next, qwen3_5, qwen3_5_moe, olmo_hybrid (gated DeltaNet); kimi_linear, bailing (KDA)."""
+    """qwen3_next, qwen3_5, qwen3_5_moe, olmo_hybrid; with KDA kimi_linear, bailing_hybrid."""
 
     def taps(self, module: nn.Module) -> Sequence[Tap]:
         own = [Tap(module, name, _STATE) for name in ATTRIBUTES if callable(vars(module).get(name))]

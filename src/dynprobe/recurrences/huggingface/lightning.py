@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dynprobe.recurrences.huggingface.source import masked
 from dynprobe.recurrences.kernel import KernelCall, KernelObserver
-from dynprobe.recurrences.listening import argument, warn
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.listening import argument, warn
 from dynprobe.recurrences.rank_one import RankOne
 from dynprobe.recurrences.taps import Seen, Tap
 

@@ -11,8 +11,8 @@ from torch.nn.functional import softplus
 
 from dynprobe.recurrences.huggingface.source import cached_state, owner_of
 from dynprobe.recurrences.kernel import KernelCall, KernelObserver
-from dynprobe.recurrences.listening import argument, warn
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.listening import argument, warn
 from dynprobe.recurrences.rank_one import RankOne
 from dynprobe.recurrences.taps import Seen, Tap
 

@@ -11,8 +11,8 @@ from torch.nn.functional import softplus
 
 from dynprobe.recurrences.huggingface.source import cached_state, masked, owner_of
 from dynprobe.recurrences.kernel import KernelCall, KernelObserver
-from dynprobe.recurrences.listening import argument, warn
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.listening import argument, warn
 from dynprobe.recurrences.rank_one import RankOne
 from dynprobe.recurrences.taps import Seen, Tap
 
@@ -26,7 +26,10 @@ class Mamba2Observer(KernelObserver):
         file = owner_of(module, SCAN)
         if file is None:
             return ()
-        found = [Tap(file, SCAN, overwrites=("initial_states",)), Tap(file, STEP, overwrites=("state",))]
+        found = [
+            Tap(file, SCAN, overwrites=("initial_states",)),
+            Tap(file, STEP, overwrites=("state",)),
+        ]
         if hasattr(file, "mamba2_split_conv1d_scan_combined"):
             found.append(Tap(file, "mamba2_split_conv1d_scan_combined", bypass=True))
         return found
@@ -62,7 +65,7 @@ class Mamba2Observer(KernelObserver):
         output: Any,
     ) -> KernelCall:
         form = self.form(module)
-        low, high = getattr(module, "time_step_limit", (0.0, float("inf")))
+        low, high = _limits(module)
         legacy = any(s.name == "in_proj" for s in seen)
         if legacy:
             mask = argument(module, args, kwargs, "attention_mask")
@@ -72,9 +75,9 @@ class Mamba2Observer(KernelObserver):
             x, b, dt = _from_scan(call)
             if call.name == STEP and bool((dt != dt.clamp(low, high)).any()):
                 warn(
-                    f"{type(module).__name__} has a time_step_limit ({low}, {high}) that its prefill "
-                    "applies and its one-token decoding does not, and here it matters: states of "
-                    "the decoded tokens are not those of one forward over the whole text."
+                    f"{type(module).__name__} has a time_step_limit ({low}, {high}) that its "
+                    "prefill applies and its one-token decoding does not, and here it matters: "
+                    "states of decoded tokens are not those of one forward over the whole text."
                 )
         if legacy or call.name == SCAN:
             dt = dt.clamp(low, high)
@@ -111,6 +114,13 @@ def _states(module: nn.Module) -> int:
     return int(getattr(module, "ssm_state_size", 0) or module.state_size)  # type: ignore[arg-type]
 
 
+def _limits(module: nn.Module) -> tuple[float, float]:
+    limits: Any = getattr(module, "time_step_limit", None)
+    if limits is None:  # zamba2 of older releases
+        return float(getattr(module, "time_step_min", 0.0)), float("inf")
+    return float(limits[0]), float(limits[1])
+
+
 def _from_scan(seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
     """x (batch, time, heads, head_dim), B (batch, time, groups, n), dt (batch, time, heads)."""
     given = seen.arguments
@@ -139,6 +149,8 @@ def _from_children(
     mixed = seen["act"].output
     if mixed.dim() == 2:
         mixed = mixed.unsqueeze(1)
+    elif mixed.shape[-1] != heads * width + 2 * groups * n:  # before it was turned round
+        mixed = mixed.transpose(1, 2)[:, :time]
     mixed = masked(mixed[:, -time:], mask)
     x, b, _ = mixed.split([heads * width, groups * n, groups * n], dim=-1)
     bias = module.dt_bias

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from dynprobe.recurrences.kernel import KernelCall, KernelObserver
-from dynprobe.recurrences.listening import warn
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.listening import warn
 from dynprobe.recurrences.rank_one import STABILISED, RankOne
 from dynprobe.recurrences.taps import Seen, Tap
 

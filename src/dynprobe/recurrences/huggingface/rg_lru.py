@@ -54,6 +54,8 @@ class RgLruRecurrence(Recurrence):
 class RgLruObserver(ListeningObserver):
     """RecurrentGemmaRglru, which keeps the state between calls as an attribute of its own."""
 
+    must_hear = False
+
     def prepare(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         state = module.recurrent_states
         return state.detach().clone() if isinstance(state, Tensor) else None

@@ -1,0 +1,133 @@
+"""What is computed from factors against the same computed from the states, one token at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.principal import principal_components
+from dynprobe.recurrences.rank_one import DELTA, PLAIN, STABILISED, RankOne
+
+H, K, V, T, B = 4, 3, 5, 23, 2
+FORMS = {
+    "scalar decay": RankOne(Layout.of(S=(H, K, V)), H, K, V, k_groups=H, u_groups=H),
+    "shared u": RankOne(Layout.of(S=(H, K, V)), H, K, V, k_groups=H, u_groups=2),
+    "constant decay": RankOne(Layout.of(S=(H, K, V)), H, K, V, k_groups=H, u_groups=H, rates=0),
+    "decay of every number": RankOne(Layout.of(S=(H, V)), H, 1, V, k_groups=H, u_groups=1),
+    "normaliser": RankOne(
+        Layout.of(S=(H, K, V), z=(H, K)), H, K, V, k_groups=H, u_groups=H, normaliser=True
+    ),
+    "delta": RankOne(Layout.of(S=(H, K, V)), H, K, V, k_groups=2, u_groups=H, kind=DELTA),
+    "delta, decay of channels": RankOne(
+        Layout.of(S=(H, K, V)), H, K, V, k_groups=H, u_groups=H, rates=K, kind=DELTA
+    ),
+    "stabilised": RankOne(
+        Layout.of(C=(H, K, V), n=(H, K), m=H),
+        H,
+        K,
+        V,
+        k_groups=H,
+        u_groups=H,
+        kind=STABILISED,
+        normaliser=True,
+    ),
+    "stabilised, k = 1": RankOne(
+        Layout.of(num=(H, V), den=H, max=H),
+        H,
+        1,
+        V,
+        k_groups=0,
+        u_groups=H,
+        rates=0,
+        kind=STABILISED,
+        normaliser=True,
+    ),
+}
+
+
+@pytest.fixture(params=FORMS, ids=str)
+def case(request):
+    form = FORMS[request.param]
+    x = torch.randn(B, T, form.inputs.size, dtype=torch.float64)
+    parts = form.inputs.split(x)
+    if "rate" in parts:
+        parts["rate"].abs_().mul_(-0.3)
+    if "beta" in parts:
+        parts["beta"].sigmoid_().mul_(2)
+    shape = (H, 1, V) if request.param == "decay of every number" else (H, 1, 1)
+    scale = 0.2 + torch.rand(shape, dtype=torch.float64)
+    if form.rates == 0:
+        scale = -0.3 * scale
+    initial = torch.randn(B, form.layout.size, dtype=torch.float64)
+    state, states = initial, []
+    for t in range(T):
+        state = form.step(state, x[:, t], scale)
+        states.append(state)
+    return form, form.factors(x, initial, scale), torch.stack(states, dim=1)
+
+
+def test_states(case):
+    form, factors, states = case
+    torch.testing.assert_close(factors.states(), states)
+    torch.testing.assert_close(factors.states(every=4), states[:, 3::4])
+    steps = torch.tensor([[0, 7, T - 1], [3, 3, 5]])
+    picked = torch.stack([states[b, steps[b]] for b in range(B)])
+    torch.testing.assert_close(factors.at(steps), picked)
+
+
+def test_states_do_not_depend_on_the_size_of_blocks(case, monkeypatch):
+    form, factors, states = case
+    monkeypatch.setattr("dynprobe.recurrences.factors.BLOCK", 5 * factors.start.numel())
+    assert sum(1 for _ in factors.blocks()) == 5
+    torch.testing.assert_close(factors.states(), states)
+    torch.testing.assert_close(factors.states(every=3), states[:, 2::3])
+
+
+def test_projections(case):
+    form, factors, states = case
+    directions = torch.randn(6, form.layout.size, dtype=torch.float64)
+    torch.testing.assert_close(factors.project_flat(directions), states @ directions.T)
+
+
+def test_weighted_sums(case):
+    form, factors, states = case
+    weights = torch.randn(B, T, 2, dtype=torch.float64)
+    matrices = form.matrix(states)
+    expected = torch.einsum("btn,bthkv->nhkv", weights, matrices)
+    torch.testing.assert_close(factors.adjoint(weights), expected)
+
+
+def test_gram(case):
+    form, factors, states = case
+    flat = form.matrix(states).flatten(2).flatten(0, 1)
+    torch.testing.assert_close(factors.gram(), flat @ flat.T)
+
+
+def test_principal_components(case):
+    form, factors, states = case
+    mask = torch.ones(B, T, dtype=torch.bool)
+    mask[1, 17:] = False
+    flat = states[mask]
+    exact = torch.linalg.svdvals(flat - flat.mean(0)) ** 2 / (len(flat) - 1)
+    for given in (factors, states):
+        pca = principal_components(given, mask, 3)
+        torch.testing.assert_close(pca.variance, exact[:3], rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(pca.mean, flat.mean(0))
+        assert pca.total_variance == pytest.approx(float(exact.sum()))
+        scores = (flat - pca.mean) @ pca.components.T
+        torch.testing.assert_close(pca.scores[mask], scores)
+        assert not pca.scores[~mask].any()
+
+
+def test_a_form_survives_a_file():
+    for form in FORMS.values():
+        assert RankOne.from_dict(form.to_dict()) == form
+
+
+def test_factors_are_small():
+    form = RankOne(Layout.of(S=(8, 64, 64)), 8, 64, 64, k_groups=8, u_groups=8, kind=PLAIN)
+    x = torch.zeros(1, 100, form.inputs.size)
+    factors = form.factors(x, torch.zeros(1, form.layout.size), torch.ones(1, 1, 1))
+    held = factors.nbytes - factors.start.numel() * 4
+    assert held <= 0.04 * factors.states().numel() * 4
