@@ -13,11 +13,13 @@ from weakref import finalize
 from torch import Tensor, nn
 
 from dynprobe.capture.assemble import assemble
+from dynprobe.capture.compiled import EagerCalls
 from dynprobe.capture.resolve import GivenReadout, resolve_readout
 from dynprobe.capture.select import (
     LayerChoice,
     find_embeddings,
     find_linears,
+    named_modules,
     select_layers,
     unwrap,
 )
@@ -143,7 +145,7 @@ def attach(
     >>> probe.recording().states.shape
     torch.Size([3, 5, 8])
     """
-    model = unwrap(model)
+    model, compiled = unwrap(model)
     return Probe(
         model,
         select_layers(model, layers),
@@ -161,6 +163,7 @@ def attach(
         store=Store.of(store),
         budget=budget_bytes(budget),
         detach=detach,
+        compiled=compiled,
     )
 
 
@@ -179,6 +182,7 @@ class Probe:
         store: Store,
         budget: int,
         detach: bool,
+        compiled: Sequence[nn.Module],
     ) -> None:
         self.model = model
         self._layers = layers
@@ -201,7 +205,8 @@ class Probe:
             detach=detach,
         )
         # a probe that is dropped without detach() leaves nothing behind either
-        self._finalizer = finalize(self, self._tracer.remove)
+        eager = EagerCalls(compiled, model)
+        self._finalizer = finalize(self, _remove, self._tracer, eager)
 
     def _check_readout(self) -> None:
         if self._readout is None:
@@ -323,7 +328,8 @@ class Probe:
         state = "Call model(...)" if self.attached else "The probe is detached: attach again, call"
         raise NothingRecordedError(
             f"Nothing has been recorded of {layer.name!r} yet. {state} while the probe is "
-            "attached (model(...), not model.forward(...)), then ask again."
+            "attached (model(...), not model.forward(...)), then ask again. If you call the model "
+            "through torch.compile(model), attach to that."
         )
 
     def _find(self, name: str | None) -> tuple[str, Layer, str]:
@@ -468,6 +474,11 @@ class Probe:
         return f"Probe({state} to {type(self.model).__name__}):\n{lines}"
 
 
+def _remove(tracer: Tracer, eager: EagerCalls) -> None:
+    tracer.remove()
+    eager.remove()
+
+
 def _find_readout(
     model: nn.Module, given: str | nn.Module | tuple[Tensor, Tensor | None] | None
 ) -> GivenReadout | None:
@@ -476,7 +487,7 @@ def _find_readout(
     if isinstance(given, tuple):
         weight, bias = given
         return weight.detach().clone(), None if bias is None else bias.detach().clone()
-    modules = dict(model.named_modules())
+    modules = dict(named_modules(model))
     linears = {name: m for name, m in modules.items() if isinstance(m, nn.Linear)}
     if isinstance(given, str):
         if given not in modules:

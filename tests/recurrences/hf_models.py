@@ -359,3 +359,9 @@ READ: dict[str, Callable[[Any, Any], Tensor]] = {
         [s.flatten(1) for s in cache.rnn_state[mixer.oracle_index]], dim=-1
     ),
 }
+
+
+def module_of(model: nn.Module) -> Any:
+    """The Python module in which a model's mixers are defined."""
+    mixer = next(iter(recurrent_modules(model).values()))
+    return importlib.import_module(type(mixer).__module__)

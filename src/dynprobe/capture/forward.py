@@ -78,6 +78,8 @@ class Forward:
     #: Calls of each layer (capture.tracer.TracedCall) while the pass lasts, and afterwards how
     #: many separate runs they were.
     calls: dict[str, list[Any]] = field(default_factory=dict, repr=False)
+    #: The first position that a rotary embedding was given.
+    position: int | None = None
     runs: dict[str, int] = field(default_factory=dict)
 
 

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
@@ -24,6 +25,8 @@ class Hook:
         self._key = key
 
     def __call__(self, module: nn.Module, *call: Any) -> None:
+        if torch.compiler.is_compiling():
+            return  # traced as nothing: what is recorded must come from a real call
         method = self._method()
         if method is not None and self._module is not None and self._module() is module:
             method(self._key, module, *call)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from torch import nn
 
+from dynprobe.capture.compiled import is_compiled, own_name
 from dynprobe.capture.tracer import Layer
 from dynprobe.errors import NoRecurrenceError, UnknownNameError, suggest
 from dynprobe.recurrences.observer import Observer
@@ -16,8 +17,15 @@ from dynprobe.recurrences.registry import find_observer, is_convolution, registe
 LayerChoice: TypeAlias = str | nn.Module | Sequence[str | nn.Module]
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """The user's own model inside DistributedDataParallel, so that names and arguments are its own.
+def unwrap(model: nn.Module) -> tuple[nn.Module, list[nn.Module]]:
+    """The user's own model inside its wrappers, so that names and arguments are its own.
+
+    Returns
+    -------
+    nn.Module
+        The model inside DistributedDataParallel and ``torch.compile(model)``.
+    list of nn.Module
+        Every compiled wrapper, around it and inside it.
 
     Raises
     ------
@@ -30,10 +38,19 @@ def unwrap(model: nn.Module) -> nn.Module:
             "Attach to the model inside (model.module) and call that, or use "
             "DistributedDataParallel."
         )
-    if isinstance(model, nn.parallel.DistributedDataParallel):
-        inner: nn.Module = model.module
-        return inner
-    return model
+    around = []
+    while isinstance(model, nn.parallel.DistributedDataParallel) or is_compiled(model):
+        if is_compiled(model):
+            around.append(model)
+        inner = model._modules["_orig_mod" if is_compiled(model) else "module"]
+        assert inner is not None
+        model = inner
+    return model, around + [m for m in model.modules() if is_compiled(m)]
+
+
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module and the name it has without compiled wrappers, wrappers themselves left out."""
+    return ((own_name(n), m) for n, m in model.named_modules() if not is_compiled(m))
 
 
 def select_layers(model: nn.Module, choice: LayerChoice | None) -> dict[str, Layer]:
@@ -55,7 +72,7 @@ def select_layers(model: nn.Module, choice: LayerChoice | None) -> dict[str, Lay
     """
     known = _recurrent_modules(model)
     if not known:
-        filters = [name for name, m in model.named_modules() if is_convolution(m)]
+        filters = [name for name, m in named_modules(model) if is_convolution(m)]
         if filters:
             raise NoRecurrenceError(
                 f"{type(model).__name__} mixes tokens by short convolutions ({filters[0]}, "
@@ -84,7 +101,7 @@ def select_layers(model: nn.Module, choice: LayerChoice | None) -> dict[str, Lay
 def _recurrent_modules(model: nn.Module) -> dict[str, tuple[nn.Module, Observer]]:
     found: dict[str, tuple[nn.Module, Observer]] = {}
     inside: list[str] = []
-    for name, module in model.named_modules():
+    for name, module in named_modules(model):
         if any(name.startswith(prefix) for prefix in inside):
             continue  # the parts of a recurrence are not recurrences of their own
         observer = find_observer(module)
@@ -108,7 +125,7 @@ def _match(
     names = [name for name in known if fnmatch.fnmatchcase(name, item)]
     if names:
         return names
-    others = {name: module for name, module in model.named_modules() if name}
+    others = {name: module for name, module in named_modules(model) if name}
     if item in others:
         raise NoRecurrenceError(
             f"{item!r} is a {type(others[item]).__name__}, which is not a known recurrence. "
@@ -120,7 +137,7 @@ def _match(
 
 def find_embeddings(model: nn.Module) -> dict[str, nn.Module]:
     """Every nn.Embedding by name."""
-    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Embedding)}
+    return {name: m for name, m in named_modules(model) if isinstance(m, nn.Embedding)}
 
 
 def find_linears(model: nn.Module, layers: Iterable[Layer]) -> dict[str, nn.Linear]:
@@ -137,6 +154,6 @@ def find_linears(model: nn.Module, layers: Iterable[Layer]) -> dict[str, nn.Line
     inside = {id(m) for layer in layers for m in layer.module.modules()}
     return {
         name: m
-        for name, m in model.named_modules()
+        for name, m in named_modules(model)
         if isinstance(m, nn.Linear) and m.in_features in widths and id(m) not in inside
     }

@@ -25,7 +25,7 @@ from dynprobe.capture.reduce import reduce
 from dynprobe.capture.valid import valid_steps
 from dynprobe.errors import BudgetError, DynprobeError, SequenceError
 from dynprobe.recurrences.base import Recurrence
-from dynprobe.recurrences.listening import ListeningObserver
+from dynprobe.recurrences.listening import ListeningObserver, argument, warn
 from dynprobe.recurrences.observer import Call, Observer, Segment, weights_version
 from dynprobe.recurrences.taps import Seen, Sink, Tap, close_sink, open_sink
 from dynprobe.store import FINAL, Store, size
@@ -155,6 +155,11 @@ class Tracer:
                 self._handles.after(layer.module, self._on_layer, name)
         for name, module in embeddings.items():
             self._handles.after(module, self._on_embedding, name)
+        self._warned: set[str] = set()
+        if any(isinstance(layer.observer, ListeningObserver) for layer in layers.values()):
+            for module in model.modules():
+                if type(module).__name__.endswith("RotaryEmbedding"):
+                    self._handles.before(module, self._on_rotary, "")
         for name, module in linears.items():
             self._handles.after(module, self._on_linear, name)
         self._handles.after(model, self._exit, "", always=True)
@@ -251,6 +256,42 @@ class Tracer:
         with torch.no_grad(), self._careful(layer):
             sink.prepared = layer.observer.prepare(module, args, kwargs)
 
+    def _on_rotary(
+        self, _: str, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Before positions are embedded: at which one this forward begins."""
+        positions = argument(module, args, kwargs, "position_ids")
+        if self._current is not None and isinstance(positions, Tensor) and positions.numel():
+            self._current.position = int(positions.min())
+
+    def _look_for_traps(self, call: Call, forward: Forward) -> None:
+        """Warn, once each, of what a model's own caches get wrong."""
+        mask = forward.attention_mask
+        if (
+            call.returned
+            and mask is not None
+            and mask.dim() == 2
+            and mask.shape == (call.batch, call.time)
+            and not bool(mask[:, -1].all())
+        ):
+            self._warn_once(
+                "The batch is padded on the right: the final states in the model's own cache are "
+                "those after the padding, and what is decoded from them is off. The recorded "
+                "states end with each text, as the attention mask says. Pad on the left to go on "
+                "from them."
+            )
+        if forward.position == 0 and any(bool(s.any()) for s in call.passed):
+            self._warn_once(
+                f"{type(self.model).__name__} goes on from a cache, but its positions begin again "
+                "at 0: its attention layers, and every state above them, are off. Pass "
+                "position_ids that count on (generate() does)."
+            )
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            warn(message)
+
     def _on_child(
         self,
         key: str,
@@ -286,6 +327,7 @@ class Tracer:
         with torch.set_grad_enabled(self._graph), self._careful(layer):
             call = observer.listen(module, sink.seen, sink.prepared, args, kwargs, output)
             self._keep(name, layer, call, args, kwargs)
+            self._look_for_traps(call, layer.calls[-1].forward)
 
     def _on_layer(
         self,
