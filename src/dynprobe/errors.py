@@ -22,6 +22,10 @@ class NoRecurrenceError(DynprobeError, ValueError):
     """The model holds no layer that dynprobe knows as a recurrence."""
 
 
+class JointMapError(DynprobeError, ValueError):
+    """The model as a whole is no map that dynprobe can build, or none it can differentiate."""
+
+
 class UnknownNameError(DynprobeError, LookupError):
     """A layer, part, analyzer or result name that matches nothing."""
 

@@ -27,6 +27,7 @@ from dynprobe.capture.tracer import Layer, Tracer
 from dynprobe.errors import (
     AmbiguousNameError,
     DynprobeError,
+    JointMapError,
     NothingRecordedError,
     ReadoutError,
     UnknownNameError,
@@ -35,6 +36,7 @@ from dynprobe.errors import (
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
 from dynprobe.recurrences.base import Recurrence
+from dynprobe.recurrences.joint import joint_recurrence
 from dynprobe.recurrences.layout import Layout
 from dynprobe.recurrences.observer import weights_version
 from dynprobe.store import Store, budget_bytes
@@ -285,8 +287,49 @@ class Probe:
             self._recordings[key] = (len(found.calls), recording)
         return self._recordings[key][1]
 
-    def recurrence(self, layer: str | None = None) -> Recurrence:
-        """The one-step map of a recurrence; follows the module's present weights."""
+    def recurrence(
+        self,
+        layer: str | None = None,
+        *,
+        step: Callable[[Tensor, Tensor], Tensor] | None = None,
+        state_dim: int | Layout | None = None,
+        input_dim: int | None = None,
+        context: Any = None,
+    ) -> Recurrence:
+        """The one-step map of a recurrence; follows the module's present weights.
+
+        Parameters
+        ----------
+        layer : str, optional
+            Its key, or "all" for the joint map of the whole model (a layer of this name goes
+            first): of all layers of one nn.RNN, nn.GRU or nn.LSTM; of a transformers model, by
+            one step through its cache; of anything else, by `step`.
+        step, state_dim, input_dim : callable, int or Layout, int
+            With "all": a joint map of your own, as for :func:`dynprobe.as_recurrence`; without
+            `state_dim` its state is that of all recurrences side by side.
+        context : transformers cache, optional
+            With "all": what the model returned for a prefix. Its attention layers look back on
+            that and on nothing else.
+
+        Raises
+        ------
+        JointMapError
+            If "all" has no joint map that dynprobe can build; says why.
+        """
+        options = {
+            "step": step,
+            "state_dim": state_dim,
+            "input_dim": input_dim,
+            "context": context,
+        }
+        if layer == "all" and layer not in self._layers:
+            modules = {name: found.module for name, found in self._layers.items()}
+            maps = {
+                k: la.recurrences[s] for la in self._layers.values() for k, s in la.keys.items()
+            }
+            return joint_recurrence(self.model, modules, maps, **options)
+        if given := [f"{name}=" for name, value in options.items() if value is not None]:
+            raise JointMapError(f'{", ".join(given)} make a joint map: they go with layer "all".')
         _, found, suffix = self._find(layer)
         return found.recurrences[suffix]
 

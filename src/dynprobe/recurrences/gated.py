@@ -6,6 +6,7 @@ parameters are called. Equations as in PyTorch's documentation of these modules.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,21 @@ class GatedRecurrence(Recurrence):
 
     def _layout(self) -> Layout:
         return Layout.of(h=self.hidden_size)
+
+    def bound_over(self, box: Tensor) -> Tensor | None:
+        """Half-widths of a box that F maps into itself under every input |x| <= box.
+
+        Parameters
+        ----------
+        box : Tensor
+            (batch, input_dim), half-widths; a layer above another has that one's `h` as input.
+
+        Returns
+        -------
+        Tensor or None
+            (batch, state_dim).
+        """
+        return self.bound(box)  # where the bound holds whatever the input
 
     def parameter_names(self) -> list[str]:
         """Names, in the module, of the parameters this layer uses."""
@@ -236,10 +252,17 @@ class LSTMRecurrence(GatedRecurrence):
 
         With a projection h can leave the unit box, and no bound is claimed.
         """
+        return self._bound(x, lambda w_f: x @ w_f.T)
+
+    def bound_over(self, box: Tensor) -> Tensor | None:
+        return self._bound(box, lambda w_f: box @ w_f.abs().T)
+
+    def _bound(self, x: Tensor, drive: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """`drive` gives, from the forget gate's input weights, the most that the input adds."""
         w = self.weights(x)
         if w.hr is not None:
             return None
         f_ih, f_hh = w.ih.chunk(4)[1], w.hh.chunk(4)[1]
         bias = (w.b_ih + w.b_hh).chunk(4)[1]
-        f_max = torch.sigmoid(x @ f_ih.T + bias + f_hh.abs().sum(1))
+        f_max = torch.sigmoid(drive(f_ih) + bias + f_hh.abs().sum(1))
         return torch.cat([torch.ones_like(f_max), 1 / (1 - f_max)], dim=-1)
