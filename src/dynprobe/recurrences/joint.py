@@ -58,10 +58,13 @@ def joint_recurrence(
     if isinstance(only, nn.RNNBase) and context is None:
         return stack(only)
     if len(pretrained) == 1:
-        return CacheRecurrence(next(iter(pretrained.values())), context)
+        inner = next(iter(pretrained.values()))
+        inside = set(inner.modules())
+        if all(module in inside for module in modules.values()):
+            return CacheRecurrence(inner, context)
     if len(recurrences) == 1:
         return next(iter(recurrences.values()))
-    several = ", ".join(pretrained if len(pretrained) > 1 else recurrences)
+    several = ", ".join([*recurrences] or [*pretrained])
     raise JointMapError(
         f"There is no joint map of {several}: what happens between them in one time step is code "
         f"of {type(model).__name__} that dynprobe cannot see. Give that step yourself: "
