@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import dynprobe
 from dynprobe.errors import (
     AmbiguousNameError,
+    JointMapError,
     NoRecurrenceError,
     NothingRecordedError,
     ReadoutError,
@@ -989,3 +990,129 @@ def test_chunks_of_one_embedding_call_keep_their_tokens():
     rec = probe.recording()
     assert rec.lengths.tolist() == [7] * 4
     assert torch.equal(rec.tokens, IDS)
+
+
+# -- single recurrences of a module ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chosen", "keys"),
+    [
+        ("rnn", ["rnn.l0.reverse", "rnn.l0", "rnn.l1.reverse", "rnn.l1"]),
+        ("rnn.l0", ["rnn.l0"]),
+        ("rnn.l1.reverse", ["rnn.l1.reverse"]),
+        (["rnn.l1", "rnn.l0"], ["rnn.l0", "rnn.l1"]),
+        ("rnn.*", ["rnn.l0.reverse", "rnn.l0", "rnn.l1.reverse", "rnn.l1"]),
+        ("*.reverse", ["rnn.l0.reverse", "rnn.l1.reverse"]),
+        ("*.l?", ["rnn.l0", "rnn.l1"]),
+        (["cell", "rnn.l1"], ["rnn.l1", "cell"]),
+        ("*", ["rnn.l0.reverse", "rnn.l0", "rnn.l1.reverse", "rnn.l1", "cell"]),
+    ],
+)
+def test_keys_and_globs_over_keys_choose_single_recurrences(chosen, keys):
+    model = nn.Module()
+    model.rnn = gru(num_layers=2, bidirectional=True)
+    model.cell = nn.GRUCell(5, 6)
+    probe = dynprobe.attach(model, layers=chosen)
+    assert [info.key for info in probe.layers] == keys
+
+
+@pytest.mark.parametrize("key", ["rnn.l0", "rnn.l1"])
+def test_only_the_chosen_recurrence_is_recorded_and_analysed(key):
+    model = Classifier(gru(num_layers=2))
+    with dynprobe.attach(model) as everything, dynprobe.attach(model, layers=key) as probe:
+        model(IDS)
+    expected = everything.recording(key)
+    assert torch.equal(probe.recording().states, expected.states)
+    assert torch.equal(probe.recording(key).inputs, expected.inputs)
+    report = probe.analyze("manifold_dimension")
+    assert list(report.results) == [("manifold_dimension", key)]
+    other = {"rnn.l0": "rnn.l1", "rnn.l1": "rnn.l0"}[key]
+    with pytest.raises(UnknownNameError, match=f"Did you mean '{key}'"):
+        probe.recording(other)
+
+
+def test_the_bare_name_and_the_readout_are_those_of_the_top_layer():
+    model = Classifier(gru(num_layers=2))
+    with dynprobe.attach(model, layers="rnn.l1") as top:
+        model(IDS)
+    assert top.recording("rnn").layer == "rnn.l1"
+    assert top.readout().name == "fc"
+    for readout in (None, "fc", (torch.zeros(3, 6), None)):
+        with dynprobe.attach(model, layers="rnn.l0", readout=readout) as lower:
+            model(IDS)
+        with pytest.raises(UnknownNameError, match="'rnn.l1'"):
+            lower.recording("rnn")
+    assert lower.readout().weight.shape == (3, 6)
+
+
+def test_a_key_that_is_not_there_is_named_with_its_neighbours():
+    with pytest.raises(UnknownNameError, match=r"'rnn\.l2'.*'rnn\.l"):
+        dynprobe.attach(Classifier(gru(num_layers=2)), layers="rnn.l2")
+
+
+# -- the joint map -------------------------------------------------------------------------------
+
+
+class TwoLayers(nn.Module):
+    """Two cells in a loop, the second fed back into the first: no library can see the joint map."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.GRUCell(5 + 3, 4), nn.RNNCell(4, 3)
+
+    def step(self, state, x):
+        h, g = state[..., :4], state[..., 4:]
+        h = self.a(torch.cat([x, g], -1), h)
+        return torch.cat([h, self.b(h, g)], -1)
+
+    def forward(self, x):
+        state = x.new_zeros(len(x), 7)
+        states = []
+        for u in x.unbind(1):
+            state = self.step(state, u)
+            states.append(state)
+        return torch.stack(states, 1)
+
+
+def test_all_of_a_custom_model_needs_its_step():
+    model = TwoLayers()
+    with dynprobe.attach(model) as probe, pytest.raises(JointMapError, match=r"a, b.*step=F"):
+        probe.recurrence("all")
+    joint = probe.recurrence("all", step=model.step, input_dim=5)
+    assert joint.layout.names == ("a.h", "b.h")
+    assert (joint.state_dim, joint.input_dim, joint.dtype) == (7, 5, torch.float32)
+    x = torch.randn(3, 6, 5)
+    assert torch.allclose(joint.rollout(torch.zeros(3, 7), x), model(x))
+    own = dynprobe.Layout.of(h=4, g=3)
+    assert probe.recurrence("all", step=model.step, state_dim=own, input_dim=5).layout == own
+    with pytest.raises(JointMapError, match="input_dim="):
+        probe.recurrence("all", step=model.step)
+
+
+def test_all_is_the_stack_of_the_one_layer_also_where_a_part_of_it_was_chosen():
+    model = Classifier(nn.LSTM(5, 6, 2, batch_first=True))
+    probe = dynprobe.attach(model, layers="rnn.l0")
+    assert probe.recurrence("all").layout.names == ("l0.h", "l0.c", "l1.h", "l1.c")
+
+
+def test_all_of_one_cell_is_its_map():
+    assert dynprobe.attach(nn.GRUCell(5, 6)).recurrence("all").layout.names == ("h",)
+
+
+def test_a_layer_called_all_goes_first():
+    model = nn.Module()
+    model.add_module("all", nn.GRU(5, 6))
+    model.other = nn.GRU(6, 2)
+    probe = dynprobe.attach(model)
+    assert probe.recurrence("all").state_dim == 6
+    with pytest.raises(JointMapError, match="step=, input_dim="):
+        probe.recurrence("all", step=torch.add, input_dim=5)
+
+
+def test_options_of_a_joint_map_go_with_all_only():
+    probe = dynprobe.attach(gru())
+    with pytest.raises(JointMapError, match=r"context= make.*\"all\""):
+        probe.recurrence("gru", context=())
+    with pytest.raises(JointMapError, match="transformers"):
+        probe.recurrence("all", context=())

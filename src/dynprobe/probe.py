@@ -100,7 +100,8 @@ def attach(
     model : nn.Module
         Any module tree.
     layers : str, module, or sequence of these, optional
-        Names, globs (``"encoder.*"``) or module objects; every known recurrence by default.
+        Names, globs (``"encoder.*"``) or module objects; every known recurrence by default. The
+        key of one recurrence (``"rnn.l0"``) or a glob over keys leaves out the module's others.
     readout : str, nn.Linear or (weight, bias), optional
         The linear readout; by default the one Linear that is fed by the state.
     tokens : str or nn.Embedding, optional
@@ -391,7 +392,7 @@ class Probe:
         if name in self._layers and name not in keys:
             layer = self._layers[name]
             suffix = layer.observer.top(layer.module)
-            return f"{name}.{suffix}", layer, suffix
+            name = f"{name}.{suffix}"  # which may not be among those chosen
         if name not in keys:
             raise UnknownNameError(
                 f"No recurrence is called {name!r}. {suggest(name, [*keys, *self._layers])}"

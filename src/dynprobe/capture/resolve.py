@@ -37,7 +37,7 @@ def resolve_readout(
         If there is none, if there are several, or if the one given does not fit; the message is
         what a skipped analysis shows.
     """
-    layout = layer.recurrences[suffix].layout
+    layout = layer.recurrences.get(suffix, layer.top).layout  # the top may not be chosen
     if given is not None and isinstance(given[0], Tensor):
         weight, bias = given[0], given[1]
         assert bias is None or isinstance(bias, Tensor)

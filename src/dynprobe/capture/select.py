@@ -61,7 +61,8 @@ def select_layers(model: nn.Module, choice: LayerChoice | None) -> dict[str, Lay
     model : nn.Module
         Any module tree.
     choice : str, module, sequence of these, or None
-        Names, globs over names, or module objects; None for every recurrence.
+        Names, keys of single recurrences ("rnn.l0"), globs over either, or module objects; None
+        for every recurrence. A module's name stands for all its recurrences.
 
     Raises
     ------
@@ -86,16 +87,18 @@ def select_layers(model: nn.Module, choice: LayerChoice | None) -> dict[str, Lay
             f"{', '.join(registered_modules())}. Register your own cell with "
             "@dynprobe.register_recurrence(YourCell)."
         )
-    if choice is None:
-        chosen = list(known)
-    else:
-        items = [choice] if isinstance(choice, (str, nn.Module)) else list(choice)
-        chosen = list(dict.fromkeys(name for item in items for name in _match(model, item, known)))
-    return {
+    layers = {
         name: Layer(name, module, observer, observer.recurrences(module))
         for name, (module, observer) in known.items()
-        if name in chosen
     }
+    if choice is None:
+        return layers
+    items = [choice] if isinstance(choice, (str, nn.Module)) else list(choice)
+    chosen = {key for item in items for key in _match(model, item, layers)}
+    for layer in layers.values():
+        kept = {suffix for key, suffix in layer.keys.items() if key in chosen}
+        layer.recurrences = {s: r for s, r in layer.recurrences.items() if s in kept}
+    return {name: layer for name, layer in layers.items() if layer.recurrences}
 
 
 def _recurrent_modules(model: nn.Module) -> dict[str, tuple[nn.Module, Observer]]:
@@ -111,28 +114,33 @@ def _recurrent_modules(model: nn.Module) -> dict[str, tuple[nn.Module, Observer]
     return found
 
 
-def _match(
-    model: nn.Module, item: str | nn.Module, known: dict[str, tuple[nn.Module, Observer]]
-) -> list[str]:
+def _match(model: nn.Module, item: str | nn.Module, layers: dict[str, Layer]) -> set[str]:
+    """Keys of the recurrences that `item` stands for."""
     if isinstance(item, nn.Module):
-        names = [name for name, (module, _) in known.items() if module is item]
-        if not names:
+        keys = {key for layer in layers.values() if layer.module is item for key in layer.keys}
+        if not keys:
             raise NoRecurrenceError(
                 f"The {type(item).__name__} given as a layer is not a known recurrence of this "
-                f"model. {suggest('', known)}"
+                f"model. {suggest('', layers)}"
             )
-        return names
-    names = [name for name in known if fnmatch.fnmatchcase(name, item)]
-    if names:
-        return names
+        return keys
+    keys = {
+        key
+        for name, layer in layers.items()
+        for key in layer.keys
+        if fnmatch.fnmatchcase(name, item) or fnmatch.fnmatchcase(key, item)
+    }
+    if keys:
+        return keys
     others = {name: module for name, module in named_modules(model) if name}
     if item in others:
         raise NoRecurrenceError(
             f"{item!r} is a {type(others[item]).__name__}, which is not a known recurrence. "
-            f"{suggest(item, known)} Register your own cell with "
+            f"{suggest(item, layers)} Register your own cell with "
             "@dynprobe.register_recurrence(YourCell)."
         )
-    raise UnknownNameError(f"No recurrent layer is called {item!r}. {suggest(item, known)}")
+    names = [*layers, *(key for layer in layers.values() for key in layer.keys)]
+    raise UnknownNameError(f"No recurrent layer is called {item!r}. {suggest(item, set(names))}")
 
 
 def find_embeddings(model: nn.Module) -> dict[str, nn.Module]:

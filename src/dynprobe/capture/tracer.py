@@ -67,8 +67,8 @@ class Layer:
 
     @property
     def top(self) -> Recurrence:
-        """The recurrence that the bare name stands for."""
-        return self.recurrences[self.observer.top(self.module)]
+        """The recurrence that the bare name stands for, whether it was chosen or not."""
+        return self.observer.recurrences(self.module)[self.observer.top(self.module)]
 
     def segment(self, traced: TracedCall, suffix: str) -> Segment:
         """States of one recurrence during one call, recovered once."""
