@@ -14,7 +14,7 @@ from transformers.models.mamba import modeling_mamba
 import dynprobe
 from dynprobe.errors import DynprobeError, NoRecurrenceError, RecordingWarning
 
-FAMILIES = {f.model: f for f in hf_models.FAMILIES}
+FAMILIES = hf_models.BY_NAME
 
 
 @pytest.fixture(autouse=True)

@@ -73,12 +73,15 @@ class GatedRecurrence(Recurrence):
         stems = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
         return [f"{s}{self.suffix}" for s in stems if hasattr(self.module, f"{s}{self.suffix}")]
 
-    def weights(self, like: Tensor) -> Weights:
-        """Parameters, detached, in the dtype and on the device of `like`."""
+    def weights(self, like: Tensor, *, detach: bool = True) -> Weights:
+        """Parameters in the dtype and on the device of `like`."""
 
         def get(stem: str) -> Tensor | None:
             p = getattr(self.module, f"{stem}{self.suffix}", None)
-            return None if p is None else p.detach().to(like.device, like.dtype)
+            if p is None:
+                return None
+            out: Tensor = (p.detach() if detach else p).to(like.device, like.dtype)
+            return out
 
         ih, hh = get("weight_ih"), get("weight_hh")
         assert ih is not None

@@ -45,6 +45,8 @@ class Call:
     lengths: Tensor | None = None
     training: bool = False
     version: tuple[tuple[int, int], ...] = ()
+    #: Whether the call ran under autocast, which rounds as half precision does.
+    autocast: bool = False
     #: What an observer computed on the way to one recurrence and needs for another.
     rebuilt: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
@@ -68,12 +70,18 @@ class Call:
             passed=tuple(map(own, self.passed)),
             returned=tuple(map(own, self.returned)),
             version=weights_version(module),
+            autocast=torch.is_autocast_enabled(self.inputs.device.type),
         )
 
     def hollow(self) -> Call:
         """The same without what the layer saw and showed, only their shapes (no memory)."""
         inputs, outputs = (t.new_zeros(()).expand_as(t) for t in (self.inputs, self.outputs))
         return replace(self, inputs=inputs, outputs=outputs, rebuilt={})
+
+    @property
+    def in_graph(self) -> bool:
+        """Whether gradients are wanted through what is recovered: the call was kept undetached."""
+        return self.outputs.requires_grad or self.inputs.requires_grad
 
     @property
     def nbytes(self) -> int:
@@ -170,14 +178,15 @@ def check_weights(module: nn.Module, call: Call, what: str) -> None:
         raise StaleWeightsError(_STALE.format(what=what))
 
 
-def check_rebuilt(final: Tensor, seen: Tensor, what: str) -> None:
+def check_rebuilt(final: Tensor, seen: Tensor, what: str, *, coarse: bool = False) -> None:
     """Raise StaleWeightsError unless a rebuilt final state is the one that the call returned.
 
     Not every change of weights leaves a trace on the parameters (fused optimizers and ``.data``
     do not); a state that was seen is the proof.
     """
     # autocast and half precision round coarsely; other weights give another state altogether
-    limit = 1e-4 if seen.dtype in (torch.float32, torch.float64) else 5e-2
+    coarse = coarse or seen.dtype not in (torch.float32, torch.float64)
+    limit = 5e-2 if coarse else 1e-4
     seen = seen.to(final)
     if bool(((final - seen).abs() > limit * (1 + seen.abs())).any()):
         raise StaleWeightsError(_STALE.format(what=what))

@@ -27,6 +27,8 @@ def linear_scan(decay: Tensor, added: Tensor, start: Tensor) -> Tensor:
     """
     if added.shape[1] == 0:
         return added
+    if decay.requires_grad or added.requires_grad or start.requires_grad:
+        return _by_doubling(decay, added, start)  # the other way writes into its result
     if start.numel() >= SMALL_STEP:
         return _by_steps(decay, added, start)
     return _by_doubling(decay, added, start)

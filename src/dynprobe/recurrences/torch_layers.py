@@ -124,9 +124,11 @@ class TorchLayerObserver(Observer):
         # under autocast the call ran in half precision; its weights say what the states are
         dtype = next(rnn.parameters()).dtype
         h, inputs, h0, c0 = (v.to(dtype) for v in (h, inputs, h0, c0))
-        c = _cell_states(recurrence, h, inputs, h0, c0, call.lengths, reverse=reverse)
+        with torch.set_grad_enabled(call.in_graph):
+            c = _cell_states(recurrence, h, inputs, h0, c0, call.lengths, reverse=reverse)
         final = _final(c, call.lengths, reverse=reverse)
-        check_rebuilt(final, call.returned[1][index], "The cell state of an LSTM")
+        what = "The cell state of an LSTM"
+        check_rebuilt(final, call.returned[1][index], what, coarse=call.autocast)
         return Segment(torch.cat([h, c], -1), inputs, torch.cat([h0, c0], -1))
 
     def _layer_input(self, rnn: nn.RNNBase, layer: int, call: Call) -> Tensor:
@@ -143,7 +145,7 @@ class TorchLayerObserver(Observer):
             for i, h in enumerate(out.chunk(d, dim=-1)):
                 final = _final(h, call.lengths, reverse=i == 1)
                 what = f"Layer {layer} of this {type(rnn).__name__}"
-                check_rebuilt(final, call.returned[0][layer * d + i], what)
+                check_rebuilt(final, call.returned[0][layer * d + i], what, coarse=call.autocast)
             call.rebuilt[layer] = out
         return call.rebuilt[layer]
 
@@ -154,7 +156,10 @@ class TorchLayerObserver(Observer):
         x = x.to(next(rnn.parameters()).dtype)
         hx = tuple(s[layer * d : (layer + 1) * d].to(x) for s in call.passed) or None
         state = hx if hx is None or len(hx) > 1 else hx[0]
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with (
+            torch.set_grad_enabled(call.in_graph),
+            torch.autocast(x.device.type, enabled=False),
+        ):
             if call.lengths is None:
                 # in the module's own orientation: kernels round differently in the other one
                 given = x if rnn.batch_first else x.transpose(0, 1).contiguous()
@@ -227,16 +232,19 @@ def _cell_states(
     c_t = f_t c_{t-1} + i_t g_t is elementwise. (Inverting h = o tanh(c) instead would lose c
     wherever tanh saturates.)
     """
-    with torch.no_grad():
-        if reverse:
-            h, x = flip_valid(h, lengths), flip_valid(x, lengths)
-        before = torch.cat([h0.unsqueeze(1), h[:, :-1]], dim=1)
-        w, n = lstm.weights(h), 3 * lstm.hidden_size  # c does not need the output gate
-        gates = torch.matmul(x, w.ih[:n].T).add_(w.b_ih[:n] + w.b_hh[:n])
-        gates += before @ w.hh[:n].T
-        i, f, g = gates.chunk(3, dim=-1)
+    if reverse:
+        h, x = flip_valid(h, lengths), flip_valid(x, lengths)
+    before = torch.cat([h0.unsqueeze(1), h[:, :-1]], dim=1)
+    w = lstm.weights(h, detach=not torch.is_grad_enabled())
+    n = 3 * lstm.hidden_size  # c does not need the output gate
+    gates = torch.matmul(x, w.ih[:n].T).add_(w.b_ih[:n] + w.b_hh[:n])
+    gates += before @ w.hh[:n].T
+    i, f, g = gates.chunk(3, dim=-1)
+    if gates.requires_grad:  # autograd keeps what it differentiates
+        out = linear_scan(f.sigmoid(), i.sigmoid() * g.tanh(), c0)
+    else:
         out = linear_scan(f.sigmoid_(), i.sigmoid_().mul_(g.tanh_()), c0)
-        return flip_valid(out, lengths) if reverse else out
+    return flip_valid(out, lengths) if reverse else out
 
 
 def flip_valid(x: Tensor, lengths: Tensor | None) -> Tensor:

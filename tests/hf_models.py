@@ -315,6 +315,9 @@ FAMILIES = [
 ]
 
 
+BY_NAME = {family.model: family for family in FAMILIES}
+
+
 def step_by_step(family: Family, model: nn.Module, ids: Tensor) -> dict[str, Tensor]:
     """States of every recurrent layer after every token, (batch, time, state_dim), one by one."""
     mixers = recurrent_modules(model)
