@@ -63,6 +63,10 @@ class LayerInfo:
         How its states are obtained, and at what cost.
     calls : int
         Calls seen so far.
+    bytes_per_token : int
+        What one state takes, formed.
+    store : str
+        What is kept of the states.
     """
 
     key: str
@@ -70,9 +74,14 @@ class LayerInfo:
     state: str
     how: str
     calls: int
+    bytes_per_token: int
+    store: str
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.kind} {self.state}, {self.calls} calls, {self.how}"
+        return (
+            f"{self.key}: {self.kind} {self.state}, {self.bytes_per_token:,} bytes a token; "
+            f"{self.how}; keeps {self.store}; {self.calls} calls"
+        )
 
 
 def attach(
@@ -237,6 +246,8 @@ class Probe:
                 str(layer.recurrences[suffix].layout),
                 layer.observer.how(layer.module, suffix),
                 len(layer.calls),
+                layer.recurrences[suffix].state_dim * layer.recurrences[suffix].dtype.itemsize,
+                str(self._tracer.store),
             )
             for layer in self._layers.values()
             for key, suffix in layer.keys.items()

@@ -96,8 +96,13 @@ class FixedPointSearch(Analyzer):
         points = find_fixed_points(ctx.recurrence, seeds, x, progress=ctx.progress)
         unique = points.unique()
         if len(unique):
-            outside = linearize(ctx.recurrence, unique).eigenvalues.abs() > 1 + 1e-9
-            n_unstable = outside.sum(1)
+            affine = ctx.recurrence.affine(unique.inputs.to(ctx.recurrence.device))
+            values = (
+                linearize(ctx.recurrence, unique).eigenvalues
+                if affine is None
+                else affine.eigenvalues().cpu()
+            )
+            n_unstable = (values.abs() > 1 + 1e-9).sum(1)
         else:
             n_unstable = torch.zeros(0, dtype=torch.int64)
         of_seeds = points[:n]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynprobe.dynamics.affine import AffineMap
 from dynprobe.dynamics.certificate import Certificate, certify, split_residual
 from dynprobe.dynamics.maps import Map
 from dynprobe.dynamics.newton import restricted_newton
@@ -192,6 +193,9 @@ def find_fixed_points(
     form looks for the fixed point itself; found next to the landing, it replaces it; found
     elsewhere, it is added as a further point, and the landing stays as the SLOW point it is.
 
+    A map that is affine in the state (linear attention, state-space models) is solved in closed
+    form instead, without a search and without Jacobians.
+
     Parameters
     ----------
     recurrence : Recurrence
@@ -242,7 +246,9 @@ def find_fixed_points(
     scale = math.sqrt(float(start.square().sum(1).mean())) or 1.0
     names, held = _conditions(recurrence, inputs, start)
     total = len(names) * len(start)
-    size = max(1, CHUNK_BYTES // (8 * recurrence.state_dim**2))
+    # closed forms need no Jacobians
+    numbers = recurrence.state_dim ** (2 if recurrence.affine(held[0][:1]) is None else 1)
+    size = max(1, CHUNK_BYTES // (8 * numbers))
     rows: list[FixedPoints] = []
     extras: list[FixedPoints] = []
     done = 0
@@ -290,6 +296,10 @@ class _Search:
     def run(self, start: Tensor, x: Tensor, max_iter: int) -> tuple[FixedPoints, FixedPoints]:
         """The points of the seeds, and fixed points found beyond them."""
         system = self.system
+        affine = system.affine(x)
+        if affine is not None:
+            solved = self._solve(affine, start, x)
+            return solved, solved[:0]
         eye = torch.eye(system.state_dim, dtype=start.dtype, device=start.device)
         landed = restricted_newton(
             lambda s, i: system.step(s, x[i]) - s,
@@ -319,6 +329,30 @@ class _Search:
         fixed = polish.status == Status.FIXED
         better = (fixed & (near | ~slow)) | (~slow & ~fixed & (polish.speed < landing.speed[rest]))
         return _overwrite(landing, rest[better], polish[better]), polish[fixed & ~better]
+
+    def _solve(self, affine: AffineMap, start: Tensor, x: Tensor) -> FixedPoints:
+        """The fixed points of affine maps, in closed form.
+
+        Where an eigenvalue is 1 there is none, or a continuum: the seed is returned where it is,
+        SLOW or UNCONVERGED by its speed, and never as a fixed point.
+        """
+        solution, values = affine.fixed_point(), affine.eigenvalues()
+        solved = solution.isfinite().all(1)
+        states = torch.where(solved[:, None], solution, start)
+        r = affine.apply(states) - states
+        q = 0.5 * r.square().sum(1)
+        away = (1 - values).abs()
+        status = torch.full_like(solved, int(Status.UNCONVERGED), dtype=torch.int64)
+        status[q <= self.slow_tol * self.scale**2] = int(Status.SLOW)
+        # rounding grows with the state, and a state of slow modes is large
+        size = 1 + states.square().sum(1)
+        status[solved & (q <= self.tol * size)] = int(Status.FIXED)
+        drift = r.norm(dim=1)
+        step = torch.where(solved, drift / away.amin(1), drift)
+        inside = torch.ones_like(solved)
+        dims = (away <= SLOW_SPLIT).sum(1)
+        found = Certificate(q, step, drift, dims, inside, status == Status.FIXED)
+        return self._build(states, x, status, found, solved, dims)
 
     def _points(self, states: Tensor, x: Tensor) -> FixedPoints:
         states = torch.where(states.isfinite(), states, 0.0)

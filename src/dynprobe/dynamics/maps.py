@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from dynprobe.dynamics.affine import AffineMap
+
 # (state (batch, n), x (batch, m)) -> (batch, n)
 StepFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -53,6 +55,9 @@ class Map(Protocol):
 
     def root_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         """droot/dstate, (batch, state_dim, state_dim)."""
+
+    def affine(self, x: Tensor) -> AffineMap | None:
+        """The map F(., x) in closed form where it is affine in the state; None elsewhere."""
 
     def bound(self, x: Tensor) -> Tensor | None:
         """A box |s_i| <= bound_i that F(., x) maps into itself, (batch, state_dim), or None."""

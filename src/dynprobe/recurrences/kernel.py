@@ -112,8 +112,8 @@ class KernelObserver(ListeningObserver):
         form = self.form(module)
         state, held = form.layout.size, form.inputs.size
         return (
-            f"rebuilt on request from the kernel's inputs: {4 * held:,} bytes a token kept, "
-            f"{4 * state:,} formed"
+            f"rebuilt on request from the kernel's inputs ({4 * held:,} bytes a token, "
+            f"{held / state:.1%} of the states)"
         )
 
     def recover(self, module: nn.Module, suffix: str, call: Call) -> Segment:

@@ -60,9 +60,12 @@ class TorchLayerObserver(Observer):
         rnn = cast(nn.RNNBase, module)
         layer, _ = _parse(suffix)
         if layer < rnn.num_layers - 1:
-            return "rebuilt on request: its layer is run once more"
+            return "rebuilt on request: its layer is run once more, one forward of that layer"
         if isinstance(rnn, nn.LSTM):
-            return "h is the output; c rebuilt on request: one matrix product and a scan"
+            return (
+                "h is the output; c rebuilt on request: three of four gate products once more, "
+                "and a scan"
+            )
         return "the output is the state"
 
     def lazy(self, module: nn.Module, suffix: str) -> bool:
