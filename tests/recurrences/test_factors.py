@@ -19,6 +19,9 @@ FORMS = {
         Layout.of(S=(H, K, V), z=(H, K)), H, K, V, k_groups=H, u_groups=H, normaliser=True
     ),
     "delta": RankOne(Layout.of(S=(H, K, V)), H, K, V, k_groups=2, u_groups=H, kind=DELTA),
+    "delta, constant decay": RankOne(
+        Layout.of(S=(H, K, V)), H, K, V, k_groups=H, u_groups=H, rates=0, kind=DELTA
+    ),
     "delta, decay of channels": RankOne(
         Layout.of(S=(H, K, V)), H, K, V, k_groups=H, u_groups=H, rates=K, kind=DELTA
     ),

@@ -194,6 +194,9 @@ class RankOne:
         matrix = start
         k, v = self.spread(parts, "k"), self.spread(parts, "v")
         decay = self.log_decay(parts, scale).exp()
+        if decay.dim() == 3:  # the same at every token, of every sequence
+            decay = decay[None, None]
+        decay = decay.expand(decay.shape[0], k.shape[1], *decay.shape[2:])
         for t in range(k.shape[1]):
             matrix = decay[:, t] * matrix
             key = k[:, t].unsqueeze(-1)

@@ -11,6 +11,7 @@ from dynprobe.errors import PluginError
 from dynprobe.plugins import RECURRENCES, discover
 from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.cells import CellObserver
+from dynprobe.recurrences.fla import LAYERS, FlaObserver
 from dynprobe.recurrences.gated import GRURecurrence, LSTMRecurrence, RNNRecurrence
 from dynprobe.recurrences.huggingface import CONVOLUTIONS, observer_of
 from dynprobe.recurrences.observer import Observer
@@ -91,7 +92,7 @@ def find_observer(module: nn.Module) -> Observer | None:
             return _OBSERVERS[cls]
     names = {f"{c.__module__}.{c.__qualname__}": c for c in type(module).__mro__}
     for name, cls in names.items():
-        known = observer_of(name)
+        known = FlaObserver() if name in LAYERS else observer_of(name)
         if known is not None:
             _OBSERVERS[cls] = known
             return known
