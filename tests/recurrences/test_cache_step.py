@@ -399,3 +399,26 @@ def test_two_models_or_a_recurrence_beside_one_have_no_joint_map():
     beside = Tagger(encoder=build("mamba"), cell=nn.GRUCell(HIDDEN, 4), rnn=nn.GRU(HIDDEN, 4))
     with pytest.raises(JointMapError, match="no joint map of .*cell, rnn"):
         dynprobe.attach(beside).recurrence("all")
+
+
+@pytest.mark.parametrize("name", ["mamba", "qwen3_next"])
+def test_the_joint_map_through_a_probe_makes_the_recorded_states(name):
+    """Attached: one step of the whole model moves every layer as the recording says it moved."""
+    cls, config_cls, config = MODELS[name]
+    config = getattr(transformers, config_cls)(**{**COMMON, "hidden_size": 8, **config})
+    model = getattr(transformers, cls)(config).eval()
+    ids = torch.randint(3, 11, (1, 5))
+    with torch.no_grad(), dynprobe.attach(model) as probe:
+        model(ids)
+        joint = probe.recurrence("all")
+        embedded = model.get_input_embeddings()(ids)
+        if name == "qwen3_next":  # its attention layers would look back on tokens, not held here
+            embedded, ids = embedded[:, :1], ids[:, :1]
+        states = joint.rollout(joint.initial(1), embedded)
+    for index, info in enumerate(probe.layers):
+        if name == "qwen3_next" and index:
+            continue
+        layer = [n for n in joint.layout.names if n.endswith("recurrent")][index]
+        rolled = states[..., joint.layout.slice(layer)]
+        recorded = probe.recording(info.key).states[:, : ids.shape[1]]
+        torch.testing.assert_close(rolled, recorded, rtol=1e-4, atol=1e-6)
