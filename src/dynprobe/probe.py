@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dynprobe.capture.assemble import assemble
 from dynprobe.capture.compiled import EagerCalls
+from dynprobe.capture.layer import Layer
 from dynprobe.capture.resolve import GivenReadout, resolve_readout
 from dynprobe.capture.select import (
     LayerChoice,
@@ -23,7 +24,7 @@ from dynprobe.capture.select import (
     select_layers,
     unwrap,
 )
-from dynprobe.capture.tracer import Layer, Tracer
+from dynprobe.capture.tracer import Tracer
 from dynprobe.errors import (
     AmbiguousNameError,
     DynprobeError,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dynprobe.capture.forward import Forward, LinearCall
-from dynprobe.capture.tracer import Layer, TracedCall, streams_of
+from dynprobe.capture.layer import Layer, TracedCall, streams_of
 from dynprobe.capture.valid import valid_steps
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta

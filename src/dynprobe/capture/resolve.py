@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dynprobe.capture.forward import LinearCall
-from dynprobe.capture.tracer import Layer
+from dynprobe.capture.layer import Layer
 from dynprobe.errors import ReadoutError
 from dynprobe.readout import Readout
 from dynprobe.recurrences.layout import Layout

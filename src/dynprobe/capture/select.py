@@ -9,7 +9,7 @@ from typing import TypeAlias
 from torch import nn
 
 from dynprobe.capture.compiled import is_compiled, own_name
-from dynprobe.capture.tracer import Layer
+from dynprobe.capture.layer import Layer
 from dynprobe.errors import NoRecurrenceError, UnknownNameError, suggest
 from dynprobe.recurrences.observer import Observer
 from dynprobe.recurrences.registry import find_observer, is_convolution, registered_modules

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,81 +20,16 @@ from dynprobe.capture.forward import (
     read_arguments,
 )
 from dynprobe.capture.hooks import Handles
+from dynprobe.capture.layer import Layer, TracedCall, streams_of
+from dynprobe.capture.listener import Listener, recomputing
 from dynprobe.capture.readouts import Feed, match
 from dynprobe.capture.reduce import reduce
+from dynprobe.capture.traps import CacheTraps
 from dynprobe.capture.valid import valid_steps
-from dynprobe.errors import BudgetError, DynprobeError, SequenceError
-from dynprobe.recurrences.base import Recurrence
-from dynprobe.recurrences.listening import ListeningObserver, argument, warn
-from dynprobe.recurrences.observer import Call, Observer, Segment, weights_version
-from dynprobe.recurrences.taps import Seen, Sink, Tap, close_sink, open_sink
+from dynprobe.errors import BudgetError, SequenceError
+from dynprobe.recurrences.listening import ListeningObserver
+from dynprobe.recurrences.observer import Call, weights_version
 from dynprobe.store import FINAL, Store, size
-
-
-@dataclass
-class TracedCall:
-    """One recorded call of a layer, with its place among the others."""
-
-    call: Call
-    forward: Forward
-    continues: bool
-    fed_by: Fed | None
-    #: The input is made of an embedding's output in another order (sorted, shifted, flipped).
-    rearranged: bool = False
-    #: Steps the same sequences made before it in this forward pass.
-    start: int = 0
-    #: A loop over steps went on from another state than the last one returned (masked, normed).
-    broken: bool = False
-    segments: dict[str, Segment] = field(default_factory=dict)
-
-
-@dataclass
-class Layer:
-    """A probed module: who reads it, and every call so far."""
-
-    name: str
-    module: nn.Module
-    observer: Observer
-    recurrences: dict[str, Recurrence]
-    calls: list[TracedCall] = field(default_factory=list)
-    #: Why a call could not be read; the model itself went on.
-    trouble: Exception | None = None
-
-    @property
-    def keys(self) -> dict[str, str]:
-        """Key of each recurrence, such as "rnn.l0", and its suffix."""
-        return {f"{self.name}.{s}" if s else self.name: s for s in self.recurrences}
-
-    @property
-    def top(self) -> Recurrence:
-        """The recurrence that the bare name stands for, whether it was chosen or not."""
-        return self.observer.recurrences(self.module)[self.observer.top(self.module)]
-
-    def segment(self, traced: TracedCall, suffix: str) -> Segment:
-        """States of one recurrence during one call, recovered once."""
-        if suffix not in traced.segments:
-            traced.segments[suffix] = self.observer.recover(self.module, suffix, traced.call)
-        return traced.segments[suffix]
-
-    def materialize(self) -> None:
-        """Recover everything that needs the weights as they are now."""
-        for suffix in self.recurrences:
-            if self.observer.lazy(self.module, suffix):
-                for traced in self.calls:
-                    # what cannot be recovered says so when it is asked for
-                    with suppress(DynprobeError):
-                        self.segment(traced, suffix)
-
-
-def streams_of(calls: Iterable[TracedCall]) -> list[list[TracedCall]]:
-    """Group calls that continue each other."""
-    out: list[list[TracedCall]] = []
-    for traced in calls:
-        if traced.continues and out:
-            out[-1].append(traced)
-        else:
-            out.append([traced])
-    return out
 
 
 class Tracer:
@@ -147,52 +82,32 @@ class Tracer:
             for recurrence in layer.recurrences.values():
                 if store.project is not None:  # directions of another width: say so now
                     store.directions(recurrence.state_dim)
-        self._taps: list[Tap] = []
+        self._listeners = []
         for name, layer in layers.items():
             if isinstance(layer.observer, ListeningObserver):
-                self._listen(name, layer.module, layer.observer)
+                self._listeners.append(Listener(layer, self._on_heard))
             else:
                 self._handles.after(layer.module, self._on_layer, name)
+        self._traps = CacheTraps(model if self._listeners else nn.Module(), self._now)
         for name, module in embeddings.items():
             self._handles.after(module, self._on_embedding, name)
-        self._warned: set[str] = set()
-        if any(isinstance(layer.observer, ListeningObserver) for layer in layers.values()):
-            for module in model.modules():
-                if type(module).__name__.endswith("RotaryEmbedding"):
-                    self._handles.before(module, self._on_rotary, "")
         for name, module in linears.items():
             self._handles.after(module, self._on_linear, name)
         self._handles.after(model, self._exit, "", always=True)
 
-    def _listen(self, name: str, module: nn.Module, observer: ListeningObserver) -> None:
-        for tap in observer.taps(module):
-            tap.install()
-            self._taps.append(tap)
-        self._handles.before(module, self._open, name)
-        for label, child in observer.children(module).items():
-            self._handles.after(child, self._on_child, f"{name}\0{label}")
-        self._handles.after(module, self._close, name, always=True)
-
     def remove(self) -> None:
         """Take the hooks off; what was seen stays."""
         self._handles.remove()
-        while self._taps:
-            self._taps.pop().remove()
+        self._traps.remove()
+        for listener in self._listeners:
+            listener.remove()
         self.reset()
 
     def reset(self) -> None:
         """Forget forward passes that never ended (Ctrl-C skips the hook that ends them)."""
-        for sink in self._sinks.values():
-            close_sink(sink)
+        for listener in self._listeners:
+            listener.hush()
         self._local = threading.local()
-
-    @property
-    def _sinks(self) -> dict[str, Sink]:
-        """Open sinks of this thread, by layer."""
-        if not hasattr(self._local, "sinks"):
-            self._local.sinks = {}
-        sinks: dict[str, Sink] = self._local.sinks
-        return sinks
 
     def force_sequence(self) -> Callable[[], None]:
         """From now on all calls of a layer belong to one sequence, until the result is called."""
@@ -214,12 +129,15 @@ class Tracer:
     def _current(self) -> Forward | None:
         return self._stack[-1] if self._stack else None
 
+    def _now(self) -> Forward | None:
+        return self._current
+
     def _enter(
         self, _: str, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
-        if not self._stack:  # sinks that Ctrl-C left open
-            for name in list(self._sinks):
-                close_sink(self._sinks.pop(name))
+        if not self._stack:
+            for listener in self._listeners:
+                listener.hush()
         self._stack.append(read_arguments(model, args, kwargs, self._lengths))
 
     def _exit(self, *call: Any) -> None:
@@ -244,90 +162,18 @@ class Tracer:
         except Exception as error:
             layer.trouble = layer.trouble or error
 
-    def _open(
-        self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> None:
-        """Before the forward of a module that is listened to."""
-        if _recomputing():
-            return
-        layer = self.layers[name]
-        assert isinstance(layer.observer, ListeningObserver)
-        sink = self._sinks[name] = open_sink()
-        with torch.no_grad(), self._careful(layer):
-            sink.prepared = layer.observer.prepare(module, args, kwargs)
-
-    def _on_rotary(
-        self, _: str, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> None:
-        """Before positions are embedded: at which one this forward begins."""
-        positions = argument(module, args, kwargs, "position_ids")
-        if self._current is not None and isinstance(positions, Tensor) and positions.numel():
-            self._current.position = int(positions.min())
-
-    def _look_for_traps(self, call: Call, forward: Forward) -> None:
-        """Warn, once each, of what a model's own caches get wrong."""
-        mask = forward.attention_mask
-        if (
-            call.returned
-            and mask is not None
-            and mask.dim() == 2
-            and mask.shape == (call.batch, call.time)
-            and not bool(mask[:, -1].all())
-        ):
-            self._warn_once(
-                "The batch is padded on the right: the final states in the model's own cache are "
-                "those after the padding, and what is decoded from them is off. The recorded "
-                "states end with each text, as the attention mask says. Pad on the left to go on "
-                "from them."
-            )
-        if forward.position == 0 and any(bool(s.any()) for s in call.passed):
-            self._warn_once(
-                f"{type(self.model).__name__} goes on from a cache, but its positions begin again "
-                "at 0: its attention layers, and every state above them, are off. Pass "
-                "position_ids that count on (generate() does)."
-            )
-
-    def _warn_once(self, message: str) -> None:
-        if message not in self._warned:
-            self._warned.add(message)
-            warn(message)
-
-    def _on_child(
+    def _on_heard(
         self,
-        key: str,
-        _: nn.Module,
+        layer: Layer,
+        read: Callable[[], Call],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        output: Any,
     ) -> None:
-        """After a submodule of such a module: what went in and what came out."""
-        name, label = key.split("\0")
-        if name in self._sinks:
-            given = {**({"input": args[0]} if args else {}), **kwargs}
-            self._sinks[name].seen.append(Seen(label, given, {}, output))
-
-    def _close(
-        self,
-        name: str,
-        module: nn.Module,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: Any,
-    ) -> None:
-        """After its forward, also one that raised."""
-        sink = self._sinks.pop(name, None)
-        if sink is None:
-            return
-        close_sink(sink)
-        layer = self.layers[name]
-        observer = layer.observer
-        assert isinstance(observer, ListeningObserver)
-        if output is None:  # it raised
-            return
+        """After the forward of a layer that was listened to."""
         with torch.set_grad_enabled(self._graph), self._careful(layer):
-            call = observer.listen(module, sink.seen, sink.prepared, args, kwargs, output)
-            self._keep(name, layer, call, args, kwargs)
-            self._look_for_traps(call, layer.calls[-1].forward)
+            call = read()
+            self._keep(layer, call, args, kwargs)
+            self._traps.look(call, layer.calls[-1].forward)
 
     def _on_layer(
         self,
@@ -337,12 +183,12 @@ class Tracer:
         kwargs: Mapping[str, Any],
         output: Any,
     ) -> None:
-        if _recomputing():
+        if recomputing():
             return
         layer = self.layers[name]
         with torch.set_grad_enabled(self._graph), self._careful(layer):
             call = layer.observer.observe(module, args, kwargs, output)
-            self._keep(name, layer, call, args, kwargs)
+            self._keep(layer, call, args, kwargs)
 
     @property
     def _graph(self) -> bool:
@@ -350,7 +196,6 @@ class Tracer:
 
     def _keep(
         self,
-        name: str,
         layer: Layer,
         call: Call,
         args: tuple[Any, ...],
@@ -359,7 +204,7 @@ class Tracer:
         # a layer that is called on its own, not through the model, has a forward to itself
         forward = self._current or Forward()
         given = args[0] if args else next(iter(kwargs.values()), None)
-        continues = self._continues(name, layer, call)
+        continues = self._continues(layer, call)
         # the layer's call before this one in the same forward pass, if there is one
         before = layer.calls[-1] if layer.calls else None
         before = before if before is not None and before.forward is forward else None
@@ -372,13 +217,13 @@ class Tracer:
             and before is not None
         )
         traced = TracedCall(call, forward, continues, fed_by, rearranged, start, broken)
-        self._afford(name, layer, call)
+        self._afford(layer, call)
         if self.store.reduces:
             self._reduce(layer, traced)
         traced.call = traced.call.owned(layer.module, detach=self._detach, device=self.store.device)
         layer.calls.append(traced)
         if forward is self._current:
-            forward.calls.setdefault(name, []).append(traced)
+            forward.calls.setdefault(layer.name, []).append(traced)
 
     def _reduce(self, layer: Layer, traced: TracedCall) -> None:
         """Compute now what is kept of the states, and let go of the rest."""
@@ -392,7 +237,7 @@ class Tracer:
             traced.segments[suffix] = reduce(segment, self.store, last)
         traced.call = traced.call.hollow()
 
-    def _afford(self, name: str, layer: Layer, call: Call) -> None:
+    def _afford(self, layer: Layer, call: Call) -> None:
         """Count what will be kept of a call; raise before anything is copied."""
         if self.store.reduces:
             rows = 1 if self.store.what == FINAL else call.time // self.store.every
@@ -405,22 +250,23 @@ class Tracer:
             needed = call.nbytes
         if self.kept_bytes + needed > self.budget:
             raise BudgetError(
-                f"This call of {name!r} needs {size(needed)} more, and {size(self.kept_bytes)} of "
-                f"the budget of {size(self.budget)} are used. What was recorded before it is kept. "
+                f"This call of {layer.name!r} needs {size(needed)} more, and "
+                f"{size(self.kept_bytes)} of the budget of {size(self.budget)} are used. What was "
+                "recorded before it is kept. "
                 "Raise the budget (attach(..., budget='16 GiB')), keep less (store='factors', "
                 "'final', dynprobe.Store(every=16) or Store(project=64)), record fewer layers, or "
                 "call probe.clear() between batches."
             )
         self.kept_bytes += needed
 
-    def _continues(self, name: str, layer: Layer, call: Call) -> bool:
+    def _continues(self, layer: Layer, call: Call) -> bool:
         previous = layer.calls[-1].call if layer.calls else None
         if self._forced is not None:
-            first = name not in self._forced
-            self._forced.add(name)
+            first = layer.name not in self._forced
+            self._forced.add(layer.name)
             if not first and previous is not None and previous.batch != call.batch:
                 raise SequenceError(
-                    f"Inside probe.sequence() the batch of {name!r} changed from "
+                    f"Inside probe.sequence() the batch of {layer.name!r} changed from "
                     f"{previous.batch} to {call.batch} sequences. One sequence() holds the calls "
                     "of one batch; open a new one for the next."
                 )
@@ -435,8 +281,8 @@ class Tracer:
             return True
         if all(_is_reordered(s, r) for s, r in pairs):
             raise SequenceError(
-                f"{name!r} was called with states of its previous call in another order, or with "
-                "some of them only, so its sequences cannot be followed. Keep the batch as it is "
+                f"{layer.name!r} was called with states of its previous call in another order, or "
+                "with some of them only, so its sequences cannot be followed. Keep the batch as it is "
                 "within a sequence (pad it, or pack it), or detach the probe."
             )
         return False
@@ -494,11 +340,6 @@ class Tracer:
                     LinearCall(name, layer.name, feed.parts, feed.when, feed.reason, kept, source)
                 )
                 return
-
-
-def _recomputing() -> bool:
-    """Whether activation checkpointing runs the layer again, during the backward pass."""
-    return torch._C._current_graph_task_id() != -1
 
 
 def _source(

@@ -10,7 +10,7 @@ from torch import Tensor
 from dynprobe.errors import SequenceError
 
 if TYPE_CHECKING:
-    from dynprobe.capture.tracer import TracedCall
+    from dynprobe.capture.layer import TracedCall
 
 
 def valid_steps(
