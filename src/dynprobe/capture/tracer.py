@@ -282,8 +282,8 @@ class Tracer:
         if all(_is_reordered(s, r) for s, r in pairs):
             raise SequenceError(
                 f"{layer.name!r} was called with states of its previous call in another order, or "
-                "with some of them only, so its sequences cannot be followed. Keep the batch as it is "
-                "within a sequence (pad it, or pack it), or detach the probe."
+                "with some of them only, so its sequences cannot be followed. Keep the batch as it "
+                "is within a sequence (pad it, or pack it), or detach the probe."
             )
         return False
 
