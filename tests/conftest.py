@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ KINDS = {
     "data": lambda: Path(os.environ.get("DYNPROBE_DATA", "/nonexistent")).is_dir(),
     "chromium": lambda: shutil.which("chromium") is not None,
     "cuda": torch.cuda.is_available,
+    "fla": lambda: find_spec("fla") is not None,
 }
 _skipped: Counter[str] = Counter()
 

@@ -12,9 +12,7 @@ from torch.nn.functional import normalize, softplus
 
 import dynprobe
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    fla = pytest.importorskip("fla.layers", reason="flash-linear-attention is not installed")
+pytestmark = pytest.mark.requires("fla")
 
 
 def run(q, k, v, decay, beta, initial, *, turned):
@@ -79,14 +77,16 @@ CASES = {
 @pytest.mark.parametrize("file", CASES)
 def test_states_of_a_layer(file, monkeypatch):
     name, kernel, options = CASES[file]
-    modeling = importlib.import_module(f"fla.layers.{file}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        modeling = importlib.import_module(f"fla.layers.{file}")
     for mode in ("chunk", "fused_chunk", "fused_recurrent"):
         full = f"{mode}_{kernel.__name__}"
         if hasattr(modeling, full):
             monkeypatch.setattr(modeling, full, kernel)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        layer = getattr(fla, name)(hidden_size=32, num_heads=2, **options)
+        layer = getattr(modeling, name)(hidden_size=32, num_heads=2, **options)
     # its own norms and rotations are GPU kernels too; they do not touch the states
     for part in ("norm", "o_norm", "g_norm", "g_norm_swish_gate"):
         if hasattr(layer, part):
