@@ -54,6 +54,10 @@ class LargeStatesError(DynprobeError, RuntimeError):
     """Every state was asked for, where a recording holds them in another form."""
 
 
+class StoreError(DynprobeError, ValueError):
+    """A store or a budget that makes no sense."""
+
+
 class BudgetError(DynprobeError, MemoryError):
     """What is to be kept would take more memory than the byte budget; nothing was allocated."""
 

@@ -40,7 +40,7 @@ from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.joint import joint_recurrence
 from dynprobe.recurrences.layout import Layout
 from dynprobe.recurrences.observer import weights_version
-from dynprobe.store import Store, budget_bytes
+from dynprobe.store import Budget, Store, budget_bytes
 
 if TYPE_CHECKING:
     from dynprobe.analysis import Progress
@@ -174,7 +174,7 @@ def attach(
             store=Store.of(store),
         ),
         store=Store.of(store),
-        budget=budget_bytes(budget),
+        budget=Budget(budget_bytes(budget)),
         detach=detach,
         compiled=compiled,
     )
@@ -193,7 +193,7 @@ class Probe:
         lengths: str | None,
         describe: Callable[[str, Layout], RecordingMeta],
         store: Store,
-        budget: int,
+        budget: Budget,
         detach: bool,
         compiled: Sequence[nn.Module],
     ) -> None:
@@ -295,8 +295,10 @@ class Probe:
                 meta,
                 tokens_from=self._tokens,
                 readout=readout,
-                budget=max(0, self._tracer.budget - self._tracer.kept_bytes),
+                budget=self._tracer.budget,
             )
+            if cached is not None:  # the recording of fewer calls is not needed any more
+                self._tracer.budget.used -= cached[1].formed_bytes
             self._recordings[key] = (len(found.calls), recording)
         return self._recordings[key][1]
 
@@ -509,7 +511,7 @@ class Probe:
             layer.calls.clear()
             layer.trouble = None
         self._tracer.reset()
-        self._tracer.kept_bytes = 0
+        self._tracer.budget.used = 0
         self._recordings.clear()
 
     def detach(self) -> None:

@@ -19,8 +19,8 @@ from dynprobe.recurrences.base import check_width
 from dynprobe.recurrences.factors import Factors
 from dynprobe.recurrences.layout import Layout
 from dynprobe.recurrences.principal import PCA, principal_components
-from dynprobe.recurrences.rank_one import RankOne
-from dynprobe.store import STATES, Store, budget_bytes, size
+from dynprobe.recurrences.rank_one import STABILISED, RankOne
+from dynprobe.store import DEFAULT_BUDGET, STATES, Budget, Store, budget_bytes, size
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,10 @@ class Recording:
             sequences, time = states.shape[:2]
         self._kept = states
         self._factors: Factors | None = None
+        #: What forming states may take; a probe shares one among its recordings.
+        self.budget = Budget(DEFAULT_BUDGET)
+        #: Bytes of states that were formed.
+        self.formed_bytes = 0
         self.meta = meta
         self.form, self.scale = form, scale
         self.lengths = _lengths(lengths, sequences, time)
@@ -144,6 +148,8 @@ class Recording:
     @property
     def states(self) -> Tensor:
         store = self.meta.store
+        if self._kept is None and store.what == STATES:
+            self.form_states()
         if self._kept is not None and not store.reduces:
             return self._kept
         n, time = self.shape[:2]
@@ -155,22 +161,23 @@ class Recording:
                 "rec.project(X), rec.gram() and rec.pca(k) work without forming any; "
                 "rec.form_states() forms them all."
             )
-        works = "rec.project()" if store.project is not None else "rec.flat(), rec.final"
+        works = "rec.project() gives" if store.project is not None else "rec.flat(), rec.final give"
         if store.every > 1:
-            works += f" and rec.part({self.layout.names[0]!r}, every={store.every})"
+            works = "rec.flat() (rec.steps says of which steps), rec.final give"
         raise LargeStatesError(
-            f"Of {self.layer!r} {store} was recorded, and the other states are gone; {works} give "
+            f"Of {self.layer!r} {store} was recorded, and the other states are gone; {works} "
             "what was kept. To have every state, record with store='states'."
         )
 
     @property
     def complete(self) -> bool:
         """Whether every state is there, so that `states` can be had."""
-        return self._kept is not None and not self.meta.store.reduces
+        store = self.meta.store
+        return store.what == STATES and not store.reduces
 
     @property
     def kept(self) -> Tensor | None:
-        """(sequences, time, width), what was kept of the states; None for factors alone."""
+        """(sequences, time, width), what was kept of the states; None while it is factors."""
         return self._kept
 
     @property
@@ -203,21 +210,27 @@ class Recording:
             return self
         store = self.meta.store
         dtype = store.dtype or self.factors.k.dtype
-        needed = math.prod(self.shape) * torch.empty((), dtype=dtype).element_size()
-        limit = budget_bytes(budget)
-        if needed > limit:
-            raise BudgetError(
-                f"All states of {self.layer!r} take {size(needed)}, more than the budget of "
-                f"{size(limit)}. What was recorded is kept. Record with store='factors' (then "
-                "rec.part(name, every=16), rec.project(X), rec.gram(), rec.pca(k)), with "
-                "dynprobe.Store(every=16), or raise the budget: attach(..., budget='16 GiB')."
-            )
+        needed = math.prod(self.shape) * dtype.itemsize
+        self._afford(needed, budget)
+        self.budget.used += needed
+        self.formed_bytes = needed
         states = self.factors.states()
         # after the end of a sequence there is no state
         states.masked_fill_(~self.mask[..., None], 0)
         self._kept = states.to(dtype)
         self.meta = replace(self.meta, store=replace(store, what=STATES))
         return self
+
+    def _afford(self, needed: int, budget: int | str | None = None) -> None:
+        """Raise BudgetError before forming states that take more than the budget."""
+        limit = self.budget.left if budget is None else budget_bytes(budget)
+        if needed > limit:
+            raise BudgetError(
+                f"All states of {self.layer!r} take {size(needed)}, more than what is left of the "
+                f"budget, {size(limit)}. They are kept as factors: rec.part(name, every=16), "
+                "rec.final, rec.project(X) and rec.pca(k) work without forming them all; "
+                "rec.form_states(budget='16 GiB') forms them."
+            )
 
     @property
     def factors(self) -> Factors:
@@ -345,6 +358,11 @@ class Recording:
                 )
             setattr(self, name, x)
         if lengths is not None:
+            if self.meta.store.reduces:
+                raise LargeStatesError(
+                    f"Lengths cannot be added to a recording of {self.meta.store}: give them to "
+                    "the model, or name the argument with attach(..., lengths=)."
+                )
             self.lengths = _lengths(_tensor(lengths), n, time)
             # not by multiplication: what is padded may hold NaN
             valid = self.mask[..., None]
@@ -380,6 +398,11 @@ class Recording:
         Of a recording of projections, their last values; of every k-th state, the last kept one.
         """
         if self._kept is not None:
+            if self._kept.shape[1] == 0:
+                raise LargeStatesError(
+                    f"No state of {self.layer!r} was kept: its sequences are shorter than "
+                    f"{self.meta.store.every} tokens."
+                )
             return _last(self._kept, self.lengths)
         return self.factors.at(self.lengths[:, None] - 1)[:, 0]
 
@@ -415,9 +438,13 @@ class Recording:
         parts = dict(self.layout.parts)
         where = self.layout.slice(name)
         store = self.meta.store
+        if every is not None and every < 1:
+            raise ShapeError(f"every={every}: form every first, second, ... state.")
         if every is None:
             states = self.states
         elif self._kept is None:
+            n, time, width = self.shape
+            self._afford(n * (time // every) * width * 4)
             states = self.factors.states(every)
             after = torch.arange(every - 1, self.shape[1], every, device=states.device)
             ended = after >= self.lengths.to(states.device)[:, None]
@@ -460,20 +487,36 @@ class Recording:
             return self._kept
         if directions is None:
             raise ShapeError(f"Give directions to project on, (n, {self.layout.size}).")
+        if directions.dim() != 2:
+            raise ShapeError(
+                f"directions have shape {tuple(directions.shape)}; one direction is x[None]."
+            )
         check_width(directions, self.layout.size, "directions")
         if self._kept is not None:
-            return self.states @ directions.to(self.states).T
+            return self._kept @ directions.to(self._kept).T
         return self.factors.project_flat(directions).masked_fill(~self.mask[..., None], 0)
 
     def gram(self) -> Tensor:
         """(valid tokens, valid tokens), inner products of all valid states.
 
         The running maximum of stabilised states is left out. Memory grows with the square of
-        the number of tokens.
+        the number of tokens; where a state decays by more than one number a head, all states are
+        formed for it.
+
+        Raises
+        ------
+        LargeStatesError
+            If projections were kept.
+        BudgetError
+            If states have to be formed and do not fit the budget.
         """
         if self._kept is not None:
             flat = self.flat()
+            if self.form is not None and self.form.kind == STABILISED:
+                flat = flat[:, : -self.form.heads]
             return flat @ flat.T
+        if not self.factors.scalar_decay:
+            self._afford(math.prod(self.shape) * 4)
         valid = self.mask.flatten()
         return self.factors.gram()[valid][:, valid]
 
@@ -481,14 +524,21 @@ class Recording:
         """The leading principal components of all valid states, formed or not.
 
         See :func:`dynprobe.recurrences.principal.principal_components`.
+
+        Raises
+        ------
+        LargeStatesError
+            If projections were kept.
         """
-        states = self.factors if self._kept is None else self.states
+        if self.meta.store.project is not None:
+            self.flat()  # says what is there instead
+        states = self.factors if self._kept is None else self._kept
         return principal_components(states, self.mask, k, seed=seed)
 
     def flat(self) -> Tensor:
         """(valid rows, state_dim): every valid state that was kept, sequence after sequence."""
         if self._kept is None or self.meta.store.project is not None:
-            return self.states[self.mask]  # says why not
+            return self.states[self.mask]  # forms them, or says why not
         return self._kept[self.mask]
 
     def sample(self, n: int, noise: float = 0.0, seed: int = 0) -> Tensor:
@@ -556,14 +606,16 @@ class Recording:
         """Number of sequences."""
         return self.shape[0]
 
-    def __getitem__(self, index: slice | Tensor) -> Recording:
-        """Some of the sequences."""
+    def __getitem__(self, index: slice | Tensor | int) -> Recording:
+        """Some of the sequences: a slice, a mask or a tensor of numbers."""
+        if isinstance(index, int):
+            raise ShapeError(f"One sequence is rec[{index}:{index + 1}].")
 
         def cut(x: Tensor | None) -> Tensor | None:
             return None if x is None else x[index]
 
         per_sequence = self.scale is not None and self.scale.dim() == 4
-        return Recording(
+        some = Recording(
             cut(self._kept),
             self.meta,
             lengths=self.lengths[index],
@@ -577,11 +629,13 @@ class Recording:
             scale=cut(self.scale) if per_sequence else self.scale,
             readout=self.readout,
         )
+        some.budget = self.budget
+        return some
 
     def __repr__(self) -> str:
         also = [n for n in ("inputs", "tokens", "labels", "logits") if getattr(self, n) is not None]
         store = self.meta.store
-        kept = "" if not store.reduces and self._kept is not None else f", kept: {store}"
+        kept = "" if self.complete else f", kept: {store}"
         return (
             f"Recording({self.layer!r}: {len(self)} sequences, {int(self.lengths.sum())} states "
             f"of {self.layout}{', with ' + ', '.join(also) if also else ''}{kept})"

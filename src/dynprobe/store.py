@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynprobe.errors import DynprobeError, ShapeError
+from dynprobe.errors import ShapeError, StoreError
 
 STATES, FACTORS, FINAL = "states", "factors", "final"
 #: What a probe may keep unless it is told otherwise, in bytes.
 DEFAULT_BUDGET = 4 << 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Store:
     """What to keep of the states; ``attach(model, store=...)``.
 
@@ -51,18 +51,43 @@ class Store:
 
     def __post_init__(self) -> None:
         if self.what not in (STATES, FACTORS, FINAL):
-            raise DynprobeError(
+            raise StoreError(
                 f"A store keeps {STATES!r}, {FACTORS!r} or {FINAL!r}, got {self.what!r}; "
                 "dynprobe.Store(every=16) and dynprobe.Store(project=64) keep some of the states."
             )
-        if self.every < 1:
-            raise DynprobeError(f"every={self.every}: keep every first, second, ... token.")
+        if not isinstance(self.every, int) or self.every < 1:
+            raise StoreError(f"every={self.every!r}: keep every first, second, ... token.")
+        if not isinstance(self.project, Tensor) and not (
+            self.project is None or (isinstance(self.project, int) and self.project > 0)
+        ):
+            raise StoreError(
+                f"project={self.project!r}: give a number of directions, or (n, state_dim) of them."
+            )
+        if self.dtype is not None and not isinstance(self.dtype, torch.dtype):
+            raise StoreError(f"dtype={self.dtype!r}: give a torch.dtype such as torch.float16.")
         if self.what != STATES and (self.every > 1 or self.project is not None):
-            raise DynprobeError(
+            raise StoreError(
                 f"every= and project= choose among the states; they do not go with {self.what!r}."
             )
         if self.every > 1 and self.project is not None:
-            raise DynprobeError("Choose one of every= and project=.")
+            raise StoreError("Choose one of every= and project=.")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Store):
+            return NotImplemented
+        a, b = self.project, other.project
+        if isinstance(a, Tensor) or isinstance(b, Tensor):
+            same = isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
+        else:
+            same = a == b
+        return same and self._plain == other._plain
+
+    def __hash__(self) -> int:
+        return hash(self._plain)
+
+    @property
+    def _plain(self) -> tuple[object, ...]:
+        return self.what, self.every, self.seed, self.dtype, str(self.device)
 
     @classmethod
     def of(cls, value: str | Store | None) -> Store:
@@ -98,7 +123,7 @@ class Store:
 
     def __str__(self) -> str:
         if self.every > 1:
-            return f"the state after every {self.every}th token"
+            return f"the state after every {_nth(self.every)} token"
         if self.project is not None:
             chosen = "" if isinstance(self.project, Tensor) else "random "
             return f"{self.width(0)} {chosen}projections of each state"
@@ -109,18 +134,37 @@ class Store:
         }[self.what]
 
 
+@dataclass
+class Budget:
+    """Bytes that a probe and its recordings may hold together, and what they hold."""
+
+    limit: int
+    used: int = 0
+
+    @property
+    def left(self) -> int:
+        """Bytes that may still be used."""
+        return max(0, self.limit - self.used)
+
+
 def budget_bytes(value: int | str | None) -> int:
     """Bytes of a budget given as a number or as "500 MB", "2 GiB"; the default for None."""
     if value is None:
         return DEFAULT_BUDGET
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
         return int(value)
     units: dict[str, Any] = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-    found = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?)(i?)b?\s*", value.lower())
+    text = str(value).lower()
+    found = re.fullmatch(r"\s*(\d+\.?\d*(?:e\d+)?)\s*([kmgt]?)(i?)b?\s*", text)
     if not found:
-        raise DynprobeError(f'A budget is a number of bytes, or text such as "2 GiB": {value!r}.')
+        raise StoreError(f'A budget is a number of bytes, or text such as "2 GiB": {value!r}.')
     number, unit, binary = found.groups()
     return int(float(number) * (1024 ** "_kmgt".index(unit or "_") if binary else units[unit]))
+
+
+def _nth(n: int) -> str:
+    teen = n % 100 in (11, 12, 13)
+    return f"{n}" + ("th" if teen else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th"))
 
 
 def size(n: float) -> str:

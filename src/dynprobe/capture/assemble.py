@@ -15,7 +15,7 @@ from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
 from dynprobe.recurrences.observer import Segment
 from dynprobe.recurrences.rank_one import RankOne
-from dynprobe.store import STATES
+from dynprobe.store import FACTORS, STATES, Budget
 
 
 @dataclass
@@ -38,6 +38,17 @@ class Piece:
     counted: Tensor
     form: RankOne | None = None
     scale: Tensor | None = None
+    #: Whether it goes on from the state that the piece before it ended in.
+    handed_on: bool = True
+
+    def formed(self, start: Tensor | None) -> Piece:
+        """The same with its states formed, from another state before its first token."""
+        if self.form is None or self.inputs is None or self.scale is None:
+            return self
+        start = self.initial if start is None else start
+        assert start is not None
+        states = self.form.factors(self.inputs, start, self.scale).states()
+        return replace(self, states=states, initial=start, form=None, scale=None)
 
     @property
     def rows(self) -> Tensor:
@@ -59,7 +70,7 @@ def assemble(
     *,
     tokens_from: str | None,
     readout: Readout | None,
-    budget: int,
+    budget: Budget,
 ) -> Recording:
     """Put all calls of one recurrence together.
 
@@ -69,13 +80,8 @@ def assemble(
         Name of the embedding whose ids are the tokens; None to take the unambiguous one.
     readout : Readout or None
         Its recorded outputs become the logits.
-    budget : int
-        Bytes that states formed from factors may take.
-
-    Raises
-    ------
-    BudgetError
-        If they would take more; before they do.
+    budget : Budget
+        What states formed from factors may take, when they are asked for.
     """
     notes: list[str] = []
     streams = streams_of(layer.calls)
@@ -87,7 +93,10 @@ def assemble(
         ]
         joined.append(parts[0] if len(parts) == 1 else _continue(parts))
     if any(len(s) > 1 for s in streams):
-        notes.append(f"{len(layer.calls)} calls joined into {len(streams)} batches of sequences")
+        notes.append(
+            f"{len(layer.calls)} calls joined into {len(streams)} "
+            f"batch{'es' if len(streams) > 1 else ''} of sequences"
+        )
     broken = sum(traced.broken for traced in layer.calls)
     if broken:
         notes.append(f"{broken} steps of a loop went on from a changed state: sequences cut there")
@@ -98,12 +107,20 @@ def assemble(
             "and name the mask or lengths with attach(..., lengths=).",
             stacklevel=3,
         )
+    if len({p.form is None for p in joined}) > 1:  # some had to be formed: all are
+        joined = [p.formed(None) for p in joined]
     time = max(p.rows.shape[1] for p in joined)
+    states = _along_time([p.states for p in joined], time)
+    if states is not None and meta.store.what == FACTORS:
+        notes.append("not of rank one, or not one trajectory: every state was kept, no factors")
+        meta = replace(meta, store=replace(meta.store, what=STATES))
+    if states is not None and not meta.store.reduces and meta.store.dtype is not None:
+        states = states.to(meta.store.dtype)
     meta = replace(meta, notes=tuple(dict.fromkeys(notes)))
     logits = [p.logits for p in joined]
     per_step = all(x is not None and x.dim() == 3 for x in logits)
     recording = Recording(
-        _along_time([p.states for p in joined], time),
+        states,
         meta,
         lengths=torch.cat([p.lengths for p in joined]),
         inputs=_along_time([p.inputs for p in joined], time),
@@ -116,8 +133,7 @@ def assemble(
         scale=_scale(joined),
         readout=readout,
     )
-    if recording.form is not None and meta.store.what == STATES:
-        recording.form_states(budget)
+    recording.budget = budget
     return recording
 
 
@@ -128,12 +144,7 @@ def _scale(pieces: list[Piece]) -> Tensor | None:
         return None
     if all(torch.equal(s, scales[0]) for s in scales):
         return scales[0]
-    return torch.cat(
-        [
-            s.expand(p.batch, *s.shape) if s.dim() == 3 else s
-            for p, s in zip(pieces, scales, strict=True)
-        ]
-    )
+    return torch.cat([s.expand(p.batch, *s.shape) for p, s in zip(pieces, scales, strict=True)])
 
 
 def _groups(layer: Layer, suffix: str, stream: list[TracedCall]) -> list[list[TracedCall]]:
@@ -179,8 +190,7 @@ def _piece(
     first, lengths = valid_steps(group, batch, time, notes, alone=alone)
     tokens = _tokens(group, batch, time, tokens_from, notes, layer, alone=alone)
     logits = _logits(layer, group, readout, time)
-    formed = [s.states for s in segments if s.states is not None]
-    states = _cat(formed, dim=1) if formed else None
+    states = _states(group, segments)
     # a packed sequence is never run over its padding
     packed = group[0].call.lengths is not None
     start = segments[-1 if reverse and not packed else 0]
@@ -222,9 +232,28 @@ def _piece(
         labels=_labels(forward, batch) if alone and not rearranged else None,
         steps=take(steps),
         counted=counted,
-        form=segments[0].form,
-        scale=segments[0].scale,
+        form=segments[0].form if states is None else None,
+        scale=segments[0].scale if states is None else None,
+        handed_on=group[0].handed_on,
     )
+
+
+def _states(group: list[TracedCall], segments: list[Segment]) -> Tensor | None:
+    """States of calls one after another; None where one trajectory follows from all inputs."""
+    formed = [s.states for s in segments if s.states is not None]
+    if formed:
+        return _cat(formed, dim=1)
+    first = segments[0].scale
+    assert first is not None
+    same = all(s.scale is not None and torch.equal(s.scale, first) for s in segments)
+    if same and all(traced.handed_on for traced in group[1:]):
+        return None
+    out: list[Tensor] = []
+    for traced, segment in zip(group, segments, strict=True):
+        if traced.handed_on and out:
+            segment = replace(segment, initial=out[-1][:, -1])
+        out.append(segment.factors.states())
+    return torch.cat(out, dim=1)
 
 
 def _kept(group: list[TracedCall], segments: list[Segment]) -> Tensor | None:
@@ -247,12 +276,7 @@ def _initial(
     if states is None:
         if bool((before < 0).all()):
             return start.initial
-        assert start.form is not None
-        assert start.inputs is not None
-        assert start.scale is not None
-        prefix = start.inputs[:, : int(first.max())]
-        factors = start.form.factors(prefix, start.initial, start.scale)
-        return factors.at(before.unsqueeze(1))[:, 0]
+        return start.factors.at(before.unsqueeze(1))[:, 0]
     at_edge = before >= states.shape[1] if reverse else before < 0
     rows = torch.arange(states.shape[0])
     moved = states[rows, before.clamp(0, states.shape[1] - 1)]
@@ -392,6 +416,7 @@ def _continue(pieces: list[Piece]) -> Piece:
             at = at + piece.lengths
         return out
 
+    pieces = _one_trajectory(pieces)
     counted = torch.stack([p.counted for p in pieces])
     earlier = counted.cumsum(0) - counted
     steps = [
@@ -413,6 +438,29 @@ def _continue(pieces: list[Piece]) -> Piece:
         form=pieces[0].form,
         scale=pieces[0].scale,
     )
+
+
+def _one_trajectory(pieces: list[Piece]) -> list[Piece]:
+    """Pieces whose joint inputs make their states; formed one by one where they do not.
+
+    That is so where one piece did not go on from where the last one ended, or the weights of the
+    decay changed in between.
+    """
+    scale = pieces[0].scale
+    if scale is None or all(
+        p.handed_on and p.scale is not None and torch.equal(p.scale, scale) for p in pieces[1:]
+    ):
+        return pieces
+    out: list[Piece] = []
+    for piece in pieces:
+        end = None
+        if out and piece.handed_on:
+            last, states = out[-1], out[-1].states
+            assert states is not None
+            rows = torch.arange(last.batch, device=states.device)
+            end = states[rows, (last.lengths - 1).clamp(min=0).to(states.device)]
+        out.append(piece.formed(end))
+    return out
 
 
 def _cat(parts: list[Tensor], dim: int) -> Tensor:

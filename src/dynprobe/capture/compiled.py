@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -45,15 +46,13 @@ class EagerCalls:
         self._handles = Handles()
         self._local = threading.local()
         self._warned = False
-        self._in_place: list[tuple[nn.Module, Any]] = []
+        self._in_place: list[nn.Module] = []
         for module in wrappers:
             self._handles.before(module, self._enter, "")
             self._handles.after(module, self._exit, "", always=True)
         for module in model.modules():
-            compiled = module.__dict__.get("_compiled_call_impl")
-            if compiled is not None:
-                self._in_place.append((module, compiled))
-                module._compiled_call_impl = None
+            if _suspend(module):
+                self._in_place.append(module)
         if self._in_place:
             self._warn()
 
@@ -61,21 +60,27 @@ class EagerCalls:
         """Compiled calls are compiled again."""
         self._handles.remove()
         while self._in_place:
-            module, compiled = self._in_place.pop()
-            if module._compiled_call_impl is None:
-                module._compiled_call_impl = compiled
+            _resume(self._in_place.pop())
+        while self._stances:  # Ctrl-C skips the hook that takes a stance back
+            self._stances.pop().__exit__(None, None, None)
 
     def _enter(self, *_: Any) -> None:
-        if not hasattr(self._local, "stances"):
-            self._local.stances = []
         stance = torch.compiler.set_stance("force_eager")
         stance.__enter__()
-        self._local.stances.append(stance)
+        self._stances.append(stance)
         self._warn()
 
     def _exit(self, *_: Any) -> None:
-        if self._local.stances:
-            self._local.stances.pop().__exit__(None, None, None)
+        if self._stances:
+            self._stances.pop().__exit__(None, None, None)
+
+    @property
+    def _stances(self) -> list[Any]:
+        """Stances set in this thread and not taken back."""
+        if not hasattr(self._local, "stances"):
+            self._local.stances = []
+        stances: list[Any] = self._local.stances
+        return stances
 
     def _warn(self) -> None:
         if not self._warned:
@@ -87,3 +92,31 @@ class EagerCalls:
                 RecordingWarning,
                 stacklevel=2,
             )
+
+
+#: Modules compiled in place that probes have suspended: how many, and the compiled call.
+_SUSPENDED: WeakKeyDictionary[nn.Module, tuple[int, Any]] = WeakKeyDictionary()
+_LOCK = threading.Lock()
+
+
+def _suspend(module: nn.Module) -> bool:
+    """Call a module that ``module.compile()`` compiled uncompiled; False if it is not one."""
+    with _LOCK:
+        users, compiled = _SUSPENDED.get(module, (0, module.__dict__.get("_compiled_call_impl")))
+        if compiled is None:
+            return False
+        _SUSPENDED[module] = (users + 1, compiled)
+        module._compiled_call_impl = None
+        return True
+
+
+def _resume(module: nn.Module) -> None:
+    """Count one user less; the last one gives the compiled call back."""
+    with _LOCK:
+        users, compiled = _SUSPENDED[module]
+        if users > 1:
+            _SUSPENDED[module] = (users - 1, compiled)
+            return
+        del _SUSPENDED[module]
+        if module._compiled_call_impl is None:
+            module._compiled_call_impl = compiled

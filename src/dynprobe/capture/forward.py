@@ -80,6 +80,8 @@ class Forward:
     calls: dict[str, list[Any]] = field(default_factory=dict, repr=False)
     #: The first position that a rotary embedding was given.
     position: int | None = None
+    #: Whether it ended without an error.
+    complete: bool = False
     runs: dict[str, int] = field(default_factory=dict)
 
 

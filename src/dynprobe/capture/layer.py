@@ -28,6 +28,14 @@ class TracedCall:
     start: int = 0
     #: A loop over steps went on from another state than the last one returned (masked, normed).
     broken: bool = False
+    #: Steps the same sequences made before it, in all forward passes.
+    offset: int = 0
+    #: It was given the state that the call before returned.
+    handed_on: bool = False
+    #: What was kept depends on lengths or a mask.
+    shortened: bool = False
+    #: Bytes counted for it.
+    nbytes: int = 0
     segments: dict[str, Segment] = field(default_factory=dict)
 
 

@@ -11,13 +11,19 @@ from dynprobe.recurrences.observer import Segment
 from dynprobe.store import FINAL, Store
 
 
-def reduce(segment: Segment, store: Store, last: Tensor) -> Segment:
+def reduce(
+    segment: Segment, store: Store, last: Tensor, *, offset: int = 0, detach: bool = True
+) -> Segment:
     """What `store` keeps of the states of one call.
 
     Parameters
     ----------
     last : Tensor
         (batch,), the last valid step of each sequence in this call; -1 where there is none.
+    offset : int
+        Steps that the same sequences made in earlier calls.
+    detach : bool
+        Whether to leave the graph of the forward pass.
 
     Returns
     -------
@@ -37,8 +43,9 @@ def reduce(segment: Segment, store: Store, last: Tensor) -> Segment:
         if store.what == FINAL:
             kept = last.clamp(min=0).unsqueeze(1)
         else:
-            kept = torch.arange(store.every - 1, time, store.every).expand(batch, -1)
-        states, initial = _pick(segment, kept, store.every), segment.initial
+            steps = range(-(offset + 1) % store.every, time, store.every)
+            kept = torch.tensor(list(steps), dtype=torch.int64).expand(batch, -1)
+        states, initial = _pick(segment, kept), segment.initial
         rows = torch.arange(batch, device=x.device)[:, None]
         inputs = None if segment.inputs is None else segment.inputs[rows, kept.to(x.device)]
     if store.dtype is not None:
@@ -46,12 +53,15 @@ def reduce(segment: Segment, store: Store, last: Tensor) -> Segment:
     if store.device is not None:
         states, initial = states.to(store.device), initial.to(store.device)
         inputs = None if inputs is None else inputs.to(store.device)
-    own = None if inputs is None else inputs.detach().clone()
+
+    def own(x: Tensor) -> Tensor:
+        return (x.detach() if detach else x).clone()
+
     return replace(
         segment,
-        states=states.detach().clone(),
-        inputs=own,
-        initial=initial.detach().clone(),
+        states=own(states),
+        inputs=None if inputs is None else own(inputs),
+        initial=own(initial),
         form=None,
         scale=None,
         kept=kept,
@@ -61,19 +71,11 @@ def reduce(segment: Segment, store: Store, last: Tensor) -> Segment:
 def _project(segment: Segment, directions: Tensor) -> Tensor:
     if segment.states is not None:
         return segment.states @ directions.T
-    assert segment.form is not None
-    assert segment.inputs is not None
-    assert segment.scale is not None
-    factors = segment.form.factors(segment.inputs, segment.initial, segment.scale)
-    return factors.project_flat(directions)
+    return segment.factors.project_flat(directions)
 
 
-def _pick(segment: Segment, kept: Tensor, every: int) -> Tensor:
-    if segment.states is not None:
-        rows = torch.arange(kept.shape[0], device=segment.states.device)[:, None]
-        return segment.states[rows, kept.to(segment.states.device)]
-    assert segment.form is not None
-    assert segment.inputs is not None
-    assert segment.scale is not None
-    factors = segment.form.factors(segment.inputs, segment.initial, segment.scale)
-    return factors.states(every) if every > 1 else factors.at(kept)
+def _pick(segment: Segment, kept: Tensor) -> Tensor:
+    if segment.states is None:
+        return segment.factors.at(kept)
+    rows = torch.arange(kept.shape[0], device=segment.states.device)[:, None]
+    return segment.states[rows, kept.to(segment.states.device)]

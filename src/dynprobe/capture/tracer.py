@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from dynprobe.capture.valid import valid_steps
 from dynprobe.errors import BudgetError, SequenceError
 from dynprobe.recurrences.listening import ListeningObserver
 from dynprobe.recurrences.observer import Call, weights_version
-from dynprobe.store import FINAL, Store, size
+from dynprobe.store import FINAL, Budget, Store, size
 
 
 class Tracer:
@@ -47,7 +47,7 @@ class Tracer:
         Name of the model's argument that holds lengths or a mask.
     store : Store
         What to keep of the states.
-    budget : int
+    budget : Budget
         Bytes that may be kept.
     detach : bool
         Whether to keep values only, or the graph they came from too.
@@ -62,13 +62,12 @@ class Tracer:
         lengths: str | None,
         *,
         store: Store,
-        budget: int,
+        budget: Budget,
         detach: bool = True,
     ) -> None:
         self.model = model
         self.layers = layers
         self.forwards = 0
-        self.kept_bytes = 0
         self.store = store
         self.budget = budget
         self._detach = detach
@@ -77,11 +76,11 @@ class Tracer:
         self._local = threading.local()
         self._forced: set[str] | None = None
         self._handles = Handles()
-        self._handles.before(model, self._enter, "")
         for layer in layers.values():
             for recurrence in layer.recurrences.values():
                 if store.project is not None:  # directions of another width: say so now
                     store.directions(recurrence.state_dim)
+        self._handles.before(model, self._enter, "")
         self._listeners = []
         for name, layer in layers.items():
             if isinstance(layer.observer, ListeningObserver):
@@ -93,6 +92,8 @@ class Tracer:
             self._handles.after(module, self._on_embedding, name)
         for name, module in linears.items():
             self._handles.after(module, self._on_linear, name)
+        # not called for a forward that raised; the next one is
+        self._handles.after(model, self._complete, "")
         self._handles.after(model, self._exit, "", always=True)
 
     def remove(self) -> None:
@@ -135,15 +136,21 @@ class Tracer:
     def _enter(
         self, _: str, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
-        if not self._stack:
-            for listener in self._listeners:
-                listener.hush()
+        for listener in self._listeners:
+            listener.hush()
         self._stack.append(read_arguments(model, args, kwargs, self._lengths))
+
+    def _complete(self, *_: Any) -> None:
+        if self._stack:
+            self._stack[-1].complete = True
 
     def _exit(self, *call: Any) -> None:
         if not self._stack:
             return
         forward = self._stack.pop()
+        if not forward.complete:
+            self._forget(forward)
+            return
         with torch.no_grad(), suppress(Exception):  # unconfirmed, a readout is taken with care
             confirm_outputs(forward, call[-1])
         for embedding in forward.embeddings:
@@ -151,6 +158,14 @@ class Tracer:
         forward.runs = {name: len(streams_of(calls)) for name, calls in forward.calls.items()}
         forward.calls.clear()  # they point back here
         self.forwards += 1
+
+    def _forget(self, forward: Forward) -> None:
+        """Drop what was seen of a forward that raised: layers keep the same sequences."""
+        for layer in self.layers.values():
+            dropped = [t for t in layer.calls if t.forward is forward]
+            if dropped:
+                layer.calls = [t for t in layer.calls if t.forward is not forward]
+                self.budget.used -= sum(t.nbytes for t in dropped)
 
     @contextmanager
     def _careful(self, layer: Layer) -> Iterator[None]:
@@ -170,9 +185,10 @@ class Tracer:
         kwargs: Mapping[str, Any],
     ) -> None:
         """After the forward of a layer that was listened to."""
-        with torch.set_grad_enabled(self._graph), self._careful(layer):
-            call = read()
+        with self._quietly(layer) as autocast:
+            call = replace(read(), autocast=autocast)
             self._keep(layer, call, args, kwargs)
+        if layer.trouble is None:
             self._traps.look(call, layer.calls[-1].forward)
 
     def _on_layer(
@@ -186,13 +202,28 @@ class Tracer:
         if recomputing():
             return
         layer = self.layers[name]
-        with torch.set_grad_enabled(self._graph), self._careful(layer):
+        with self._quietly(layer) as autocast:
             call = layer.observer.observe(module, args, kwargs, output)
+            call = replace(call, autocast=autocast)
             self._keep(layer, call, args, kwargs)
 
-    @property
-    def _graph(self) -> bool:
-        return not self._detach and torch.is_grad_enabled()
+    @contextmanager
+    def _quietly(self, layer: Layer) -> Iterator[bool]:
+        """Compute beside the forward pass: in full precision, and with a graph only if wanted.
+
+        Yields whether the forward pass itself runs under autocast.
+        """
+        graph = not self._detach and torch.is_grad_enabled()
+        device = next((p.device.type for p in layer.module.parameters()), "cpu")
+        autocast = torch.is_autocast_enabled(device)
+        with (
+            torch.set_grad_enabled(graph),
+            torch.autocast(device, enabled=False),
+            # activation checkpointing counts the tensors that a forward saves: not ours
+            torch.autograd.graph.saved_tensors_hooks(_itself, _itself) if graph else nullcontext(),
+            self._careful(layer),
+        ):
+            yield autocast
 
     def _keep(
         self,
@@ -209,58 +240,96 @@ class Tracer:
         before = layer.calls[-1] if layer.calls else None
         before = before if before is not None and before.forward is forward else None
         start = before.start + before.call.time if continues and before is not None else 0
+        last = layer.calls[-1] if continues else None
+        offset = 0 if last is None else last.offset + last.call.time
         fed_by, rearranged = _source(given, call, forward.embeddings, start)
         broken = (
             not continues
             and call.time == 1
             and any(bool(s.any()) for s in call.passed)
-            and before is not None
+            # a loop over steps, or a cache that somebody else went on with
+            and (before is not None or isinstance(layer.observer, ListeningObserver))
+            and bool(layer.calls)
         )
-        traced = TracedCall(call, forward, continues, fed_by, rearranged, start, broken)
-        self._afford(layer, call)
+        traced = TracedCall(
+            call,
+            forward,
+            continues,
+            fed_by,
+            rearranged,
+            start,
+            broken,
+            offset=offset,
+            handed_on=continues and self._handed_on(layer, call),
+        )
+        traced.nbytes = self._afford(layer, call)
         if self.store.reduces:
-            self._reduce(layer, traced)
+            self._reduce(layer, traced, again=before is not None and not continues)
         traced.call = traced.call.owned(layer.module, detach=self._detach, device=self.store.device)
+        if traced.handed_on and not layer.observer.shows_state:
+            # states of a mixer are large, and this one follows from the call before
+            if last is not None:
+                last.call.returned = ()
+            traced.call.passed = ()
         layer.calls.append(traced)
         if forward is self._current:
             forward.calls.setdefault(layer.name, []).append(traced)
 
-    def _reduce(self, layer: Layer, traced: TracedCall) -> None:
+    def _reduce(self, layer: Layer, traced: TracedCall, *, again: bool) -> None:
         """Compute now what is kept of the states, and let go of the rest."""
         first, lengths = valid_steps([traced], traced.call.batch, traced.call.time, [], alone=True)
+        traced.shortened = bool((lengths < traced.call.time).any()) and self.store.what == FINAL
+        if again and (traced.shortened or layer.calls[-1].shortened):
+            raise SequenceError(
+                f"{layer.name!r} runs several times in one forward, and the model was given "
+                "lengths or a mask: which of its runs they describe is not known, so the final "
+                "states cannot be told while it runs. Record with store='states' or 'factors'."
+            )
         for suffix in layer.recurrences:
             # a reverse direction runs from the last token to the first
             last = first if layer.observer.is_reverse(suffix) else first + lengths - 1
             segment = layer.observer.recover(
                 layer.module, suffix, replace(traced.call, version=weights_version(layer.module))
             )
-            traced.segments[suffix] = reduce(segment, self.store, last)
+            traced.segments[suffix] = reduce(
+                segment, self.store, last, offset=traced.offset, detach=self._detach
+            )
         traced.call = traced.call.hollow()
 
-    def _afford(self, layer: Layer, call: Call) -> None:
+    def _afford(self, layer: Layer, call: Call) -> int:
         """Count what will be kept of a call; raise before anything is copied."""
         if self.store.reduces:
             rows = 1 if self.store.what == FINAL else call.time // self.store.every
+            inputs = self.store.project is None
             width = sum(
-                self.store.width(r.state_dim) + r.input_dim for r in layer.recurrences.values()
+                self.store.width(r.state_dim) + inputs * r.input_dim
+                for r in layer.recurrences.values()
             )
-            needed = 4 * call.batch * rows * width
-            needed += sum(4 * s.numel() for s in (*call.passed, *call.returned))
+            handed = (*call.passed, *call.returned)
+            needed = call.inputs.element_size() * call.batch * rows * width
+            needed += sum(s.element_size() * s.numel() for s in handed)
         else:
             needed = call.nbytes
-        if self.kept_bytes + needed > self.budget:
+        if needed > self.budget.left:
             raise BudgetError(
                 f"This call of {layer.name!r} needs {size(needed)} more, and "
-                f"{size(self.kept_bytes)} of the budget of {size(self.budget)} are used. What was "
-                "recorded before it is kept. "
+                f"{size(self.budget.used)} of the budget of {size(self.budget.limit)} are used. "
+                "What was recorded before it is kept. "
                 "Raise the budget (attach(..., budget='16 GiB')), keep less (store='factors', "
                 "'final', dynprobe.Store(every=16) or Store(project=64)), record fewer layers, or "
                 "call probe.clear() between batches."
             )
-        self.kept_bytes += needed
+        self.budget.used += needed
+        return needed
 
     def _continues(self, layer: Layer, call: Call) -> bool:
         previous = layer.calls[-1].call if layer.calls else None
+        if previous is not None and self._reordered(previous, call):
+            raise SequenceError(
+                f"{layer.name!r} was called with states of its previous call in another order, or "
+                "with some of them only, so its sequences cannot be followed. Keep the batch as it "
+                "is within a sequence (pad it, or pack it), or detach the probe."
+            )
         if self._forced is not None:
             first = layer.name not in self._forced
             self._forced.add(layer.name)
@@ -271,21 +340,31 @@ class Tracer:
                     "of one batch; open a new one for the next."
                 )
             return not first
-        if previous is None or not call.passed or len(call.passed) != len(previous.returned):
+        return self._handed_on(layer, call)
+
+    @staticmethod
+    def _handed_on(layer: Layer, call: Call) -> bool:
+        """Whether the call was given the state that the previous one returned."""
+        if not layer.calls:
+            return False
+        previous = layer.calls[-1].call
+        if not call.passed or len(call.passed) != len(previous.returned):
             return False
         if not any(bool(s.any()) for s in call.passed):
             return False  # zeros are a fresh start, even where the last state was zero too
-        pairs = list(zip(call.passed, previous.returned, strict=True))
         # by value, also for the very same tensor: it may have been reset in place
-        if all(s.shape == r.shape and torch.equal(s, r.to(s)) for s, r in pairs):
-            return True
-        if all(_is_reordered(s, r) for s, r in pairs):
-            raise SequenceError(
-                f"{layer.name!r} was called with states of its previous call in another order, or "
-                "with some of them only, so its sequences cannot be followed. Keep the batch as it "
-                "is within a sequence (pad it, or pack it), or detach the probe."
-            )
-        return False
+        return all(_same_state(s, r) for s, r in zip(call.passed, previous.returned, strict=True))
+
+    def _reordered(self, previous: Call, call: Call) -> bool:
+        """Whether it was given them in another order."""
+        if not call.passed or len(call.passed) != len(previous.returned):
+            return False
+        if not any(bool(s.any()) for s in call.passed):
+            return False
+        pairs = list(zip(call.passed, previous.returned, strict=True))
+        return not all(_same_state(s, r) for s, r in pairs) and all(
+            _is_reordered(s, r) for s, r in pairs
+        )
 
     def _on_embedding(
         self,
@@ -378,6 +457,20 @@ def _source(
         if start == 0:
             rearranged |= bool((out == x[0, 0]).all(-1).any())
     return None, rearranged
+
+
+def _itself(x: Any) -> Any:
+    return x
+
+
+def _same_state(passed: Tensor, returned: Tensor) -> bool:
+    """Equal, or equal but for the half precision in which a cache kept it in between."""
+    if passed.shape != returned.shape:
+        return False
+    returned = returned.to(passed)
+    return torch.equal(passed, returned) or any(
+        torch.equal(passed, returned.to(half).to(passed)) for half in (torch.bfloat16, torch.half)
+    )
 
 
 def _is_reordered(passed: Tensor, returned: Tensor) -> bool:

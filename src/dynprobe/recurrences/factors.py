@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dynprobe.recurrences.precision import full_precision
 from dynprobe.recurrences.scan import linear_scan
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Factors:
         (sequences, heads, key, columns), the state before the first token.
     maximum : Tensor or None
         (sequences, time, heads), the running maximum of a stabilised recurrence.
+    first : Tensor or None
+        (sequences, heads), the same before the first token.
     """
 
     form: RankOne
@@ -52,6 +55,7 @@ class Factors:
     scale: Tensor
     start: Tensor
     maximum: Tensor | None = None
+    first: Tensor | None = None
 
     @property
     def time(self) -> int:
@@ -119,7 +123,7 @@ class Factors:
         return out
 
     def at(self, steps: Tensor) -> Tensor:
-        """Flat states after the given tokens: steps (sequences, n), ascending -> (.., n, width).
+        """Flat states after the given tokens: steps (sequences, n) -> (sequences, n, width).
 
         A step of -1 is the state before the first token.
         """
@@ -130,9 +134,13 @@ class Factors:
             inside = (steps >= begin) & (steps < begin + block.shape[1])
             picked = block[rows, (steps - begin).clamp(0, block.shape[1] - 1)]
             matrix = torch.where(inside[..., None, None, None], picked, matrix)
-        maximum = None if self.maximum is None else self.maximum[rows, steps.clamp(min=0)]
+        maximum = None
+        if self.maximum is not None and self.first is not None:
+            after = self.maximum[rows, steps.clamp(min=0)]
+            maximum = torch.where(steps[..., None] < 0, self.first[:, None], after)
         return self.form.flat(matrix, maximum)
 
+    @full_precision
     def project(self, directions: Tensor) -> Tensor:
         """Inner products of every state matrix with some matrices.
 
@@ -165,6 +173,7 @@ class Factors:
             out = out + self.maximum @ self.form.maximum(directions).to(out).T
         return out
 
+    @full_precision
     def adjoint(self, weights: Tensor) -> Tensor:
         """Weighted sums of states: weights (sequences, time, n) -> (n, heads, key, columns).
 
@@ -185,11 +194,12 @@ class Factors:
         first = decay[:, 0] * reverse[:, 0]
         return total + torch.einsum("bhn,bhkv->nhkv", first, self.start)
 
+    @full_precision
     def gram(self) -> Tensor:
         """Inner products of all states of all sequences, (sequences * time, sequences * time).
 
         With one decay a head, a two-dimensional leaky sum of (k_s . k_t)(u_s . u_t), exact and
-        without forming a state; otherwise block by block.
+        without forming a state; otherwise all states are formed.
         """
         n = self.k.shape[0] * self.time
         if not self.scalar_decay:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dynprobe.errors import StaleWeightsError
 from dynprobe.recurrences.base import Recurrence
+from dynprobe.recurrences.factors import Factors
 from dynprobe.recurrences.rank_one import RankOne
 
 
@@ -70,7 +71,6 @@ class Call:
             passed=tuple(map(own, self.passed)),
             returned=tuple(map(own, self.returned)),
             version=weights_version(module),
-            autocast=torch.is_autocast_enabled(self.inputs.device.type),
         )
 
     def hollow(self) -> Call:
@@ -124,6 +124,14 @@ class Segment:
     scale: Tensor | None = None
     #: (batch, rows) steps that the rows of `states` belong to, where not all were kept.
     kept: Tensor | None = None
+
+    @property
+    def factors(self) -> Factors:
+        """The states, where they follow from the inputs."""
+        assert self.form is not None
+        assert self.inputs is not None
+        assert self.scale is not None
+        return self.form.factors(self.inputs, self.initial, self.scale)
 
 
 class Observer(ABC):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dynprobe.recurrences.factors import Factors
+from dynprobe.recurrences.precision import full_precision
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class PCA:
     scores: Tensor
 
 
+@full_precision
 def principal_components(states: Tensor | Factors, mask: Tensor, k: int, *, seed: int = 0) -> PCA:
     """Randomised subspace iteration (Halko et al. 2011, algorithm 4.4), states as an operator.
 
@@ -84,8 +86,7 @@ class _Centred:
         self.rows = int(mask.sum())
         count = max(self.rows, 1)
         self.mean = self._back(mask.float().unsqueeze(-1))[0] / count
-        spread = self._square() - self.rows * float(self.mean.square().sum())
-        self.total_variance = max(spread, 0.0) / max(self.rows - 1, 1)
+        self.total_variance = self._spread() / max(self.rows - 1, 1)
 
     def _forth(self, x: Tensor) -> Tensor:
         """States times (width, n): (sequences, time, n)."""
@@ -95,8 +96,8 @@ class _Centred:
         """Sum of states weighted by (sequences, time, n): (n, width)."""
         raise NotImplementedError
 
-    def _square(self) -> float:
-        """Sum of squares of all valid states."""
+    def _spread(self) -> float:
+        """Sum of squared distances of all valid states from their mean, in float64."""
         raise NotImplementedError
 
     def times(self, x: Tensor) -> Tensor:
@@ -120,8 +121,8 @@ class _Formed(_Centred):
     def _back(self, w: Tensor) -> Tensor:
         return torch.einsum("btd,btn->nd", self._states, w.to(self._states))
 
-    def _square(self) -> float:
-        return float(self._states.square().sum())
+    def _spread(self) -> float:
+        return _squares(self._states - self.mean, self.mask)
 
 
 class _Factored(_Centred):
@@ -139,12 +140,15 @@ class _Factored(_Centred):
             extra = torch.einsum("bth,btn->nh", factors.maximum, w.to(factors.maximum))
         return factors.form.flat(factors.adjoint(w.to(factors.start)), extra)
 
-    def _square(self) -> float:
-        factors = self._factors
-        total = sum(
-            float((block.flatten(2).square().sum(-1) * self.mask[:, i : i + block.shape[1]]).sum())
-            for i, block in factors.blocks()
-        )
-        if factors.maximum is not None:
-            total += float((factors.maximum.square().sum(-1) * self.mask).sum())
+    def _spread(self) -> float:
+        factors, total = self._factors, 0.0
+        for begin, block in factors.blocks():
+            at = slice(begin, begin + block.shape[1])
+            maximum = None if factors.maximum is None else factors.maximum[:, at]
+            total += _squares(factors.form.flat(block, maximum) - self.mean, self.mask[:, at])
         return total
+
+
+def _squares(x: Tensor, mask: Tensor) -> float:
+    # row by row in the dtype of the states, then in float64: no second copy of them
+    return float((x.square().sum(-1).double() * mask).sum())

@@ -124,8 +124,8 @@ class RankOne:
         """k for every head, (..., heads, key)."""
         if "k" in x:
             return self.spread(x, "k")
-        some = next(iter(x.values()))
-        return some.new_ones(*some.shape[: some.dim() - 2], self.heads, self.key)
+        v = x["u" if self.kind == PLAIN else "v"]
+        return v.new_ones(*v.shape[:-2], self.heads, self.key)
 
     def value_of(self, x: dict[str, Tensor]) -> Tensor:
         """u or v for every head, with its column of ones, (..., heads, columns)."""
@@ -135,7 +135,7 @@ class RankOne:
     def step(self, state: Tensor, x: Tensor, scale: Tensor) -> Tensor:
         """F(state, x): state (batch, state_dim), x (batch, input_dim) -> (batch, state_dim)."""
         parts, matrix = self.inputs.split(x), self.matrix(state)
-        k, u = self._key_any(parts, x), self.value_of(parts)
+        k, u = self.key_of(parts), self.value_of(parts)
         if self.kind == STABILISED:
             before = self.maximum(state)
             forget = before + self.log_decay(parts, scale)[..., 0, 0]
@@ -147,11 +147,6 @@ class RankOne:
         if self.kind == DELTA:
             u = parts["beta"][..., None] * (u - (matrix * k[..., None]).sum(-2))
         return self.flat(matrix + k[..., None] * u[..., None, :])
-
-    def _key_any(self, parts: dict[str, Tensor], x: Tensor) -> Tensor:
-        if "k" in parts:
-            return self.spread(parts, "k")
-        return x.new_ones(*x.shape[:-1], self.heads, self.key)
 
     # -- whole trajectories ------------------------------------------------------------------
 
@@ -218,11 +213,12 @@ class RankOne:
             maxima.append(after)
             m = after
         if not maxima:
-            return Factors(self, k, self.value_of(parts), gate[..., None], scale, start, gate)
+            nothing = (gate[..., None], scale, start, gate, m)
+            return Factors(self, k, self.value_of(parts), *nothing)
         maximum, rate = torch.stack(maxima, dim=1), torch.stack(keep, dim=1).unsqueeze(-1)
         u = self.value_of(parts) * (gate - maximum).exp().unsqueeze(-1)
         one = torch.ones(1, 1, 1, dtype=u.dtype, device=u.device)
-        return Factors(self, k, u, rate, one, start, maximum)
+        return Factors(self, k, u, rate, one, start, maximum, self.maximum(initial))
 
     # -- on file -----------------------------------------------------------------------------
 

@@ -127,7 +127,7 @@ class TorchLayerObserver(Observer):
         # under autocast the call ran in half precision; its weights say what the states are
         dtype = next(rnn.parameters()).dtype
         h, inputs, h0, c0 = (v.to(dtype) for v in (h, inputs, h0, c0))
-        with torch.set_grad_enabled(call.in_graph):
+        with torch.set_grad_enabled(call.in_graph), torch.autocast(h.device.type, enabled=False):
             c = _cell_states(recurrence, h, inputs, h0, c0, call.lengths, reverse=reverse)
         final = _final(c, call.lengths, reverse=reverse)
         what = "The cell state of an LSTM"

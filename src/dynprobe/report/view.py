@@ -123,8 +123,9 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
 
 def _path(recording: Recording, row: int) -> Tensor:
     """(time, state_dim), one sequence, from its initial state on where that is known."""
-    assert recording.kept is not None
-    states = recording.kept[row, : recording.lengths[row]]
+    rows = recording.states if recording.complete else recording.kept
+    assert rows is not None
+    states = rows[row, : recording.lengths[row]]
     if recording.initial is None:
         return states
     return torch.cat([recording.initial[row : row + 1], states])

@@ -22,8 +22,9 @@ FUNCTIONS = (
     "recurrent_kimi_delta_attention",
 )
 #: The same, where a mixer keeps the function it picked as an attribute of its own.
-_STATE = ("initial_state",)
 ATTRIBUTES = ("chunk_gated_delta_rule", "recurrent_gated_delta_rule")
+
+_STATE = ("initial_state",)
 
 
 class DeltaRuleObserver(KernelObserver):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dynprobe.dynamics.affine import AffineMap, DiagonalMap
 from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.layout import Layout
-from dynprobe.recurrences.listening import ListeningObserver, argument
+from dynprobe.recurrences.listening import ListeningObserver, argument, warn
 from dynprobe.recurrences.observer import Call, Segment
 from dynprobe.recurrences.taps import Seen
 
@@ -83,6 +83,11 @@ class RgLruObserver(ListeningObserver):
         start = prepared if goes_on else output.new_zeros(output[:, 0].shape)
         after = module.recurrent_states
         returned = after if isinstance(after, Tensor) else output[:, -1]
+        if output.dtype in (torch.bfloat16, torch.float16):
+            warn(
+                f"{type(module).__name__} keeps its state in {returned.dtype}, but shows it in "
+                f"{output.dtype}: the recorded states are rounded."
+            )
         return Call(
             torch.cat([x, fresh], dim=-1), output, (start,), (returned,), training=module.training
         )
