@@ -1,102 +1,64 @@
 """What recording costs: interleaved medians, one thread, as ratios to a plain forward pass.
 
-    python benchmarks/capture.py
+    python benchmarks/capture.py [--peers PATH] [--runs 15]
 
-`attached`: a forward with a probe on it, h of the top layer asked for afterwards.
-`everything`: forward and recovery of h and c of all layers.
-`cell loop`: the same states from nn.LSTMCell called in Python, what one does without dynprobe.
+`attached` is a forward with a probe on it whose states nobody asks for, `everything` a forward and
+all states of all layers. Beside them, what one does without dynprobe (a loop over nn.LSTMCell, a
+transformers model stepped token by token through its cache), and nnsight and TransformerLens where
+they are importable; PATH is a folder of packages to find them in.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
-from collections.abc import Callable
+from typing import Any
 
+import capture_lstm
+import capture_transformers
+import peers
 import torch
+from cases import PLAIN, Cases
 from machine import save
-from torch import nn
-
-import dynprobe
-
-SETTINGS = {
-    "batch 64, T 200, hidden 256, 2 layers": (64, 200, 256),
-    "batch 1, T 1000, hidden 32, 2 layers": (1, 1000, 32),
-}
-RUNS = 15
 
 
-@torch.no_grad()
-def cell_loop(lstm: nn.LSTM, x: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    states = []
-    for layer in range(lstm.num_layers):
-        cell = nn.LSTMCell(x.shape[-1], lstm.hidden_size, device="meta")
-        for name, _ in list(cell.named_parameters()):
-            setattr(cell, name, getattr(lstm, f"{name}_l{layer}"))
-        h = c = x.new_zeros(len(x), lstm.hidden_size)
-        hs, cs = [], []
-        for step in x.unbind(1):
-            h, c = cell(step, (h, c))
-            hs.append(h)
-            cs.append(c)
-        x = torch.stack(hs, 1)
-        states.append((x, torch.stack(cs, 1)))
-    return states
-
-
-def cases(lstm: nn.LSTM, x: torch.Tensor) -> dict[str, Callable[[], object]]:
-    def plain() -> None:
-        with torch.no_grad():
-            lstm(x)
-
-    def attached() -> None:
-        probe = dynprobe.attach(lstm)
-        with torch.no_grad():
-            lstm(x)
-        probe._tracer.remove()  # detach() would recover everything
-
-    def everything() -> None:
-        with dynprobe.attach(lstm) as probe, torch.no_grad():
-            lstm(x)
-        for info in probe.layers:
-            probe.recording(info.key)
-
+def measure(cases: Cases, runs: int) -> dict[str, Any]:
+    """Seconds of each case, run in turns so that a busy moment of the machine hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name, case in cases.items() if callable(case)}
+    for _ in range(runs):
+        for name, taken in times.items():
+            run = cases[name]
+            assert callable(run)
+            start = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - start)
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
     return {
-        "plain forward": plain,
-        "attached": attached,
-        "everything": everything,
-        "cell loop": lambda: cell_loop(lstm, x),
+        name: {"seconds": medians[name], "ratio": medians[name] / medians[PLAIN]}
+        if name in medians
+        else {"cannot": case}
+        for name, case in cases.items()
     }
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", metavar="PATH", help="folder with nnsight and transformer_lens")
+    parser.add_argument("--runs", type=int, default=15, help="runs whose median is taken")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    figures = {}
-    for name, (batch, steps, hidden) in SETTINGS.items():
-        lstm = nn.LSTM(hidden, hidden, 2, batch_first=True)
-        x = torch.randn(batch, steps, hidden)
-        with dynprobe.attach(lstm) as probe, torch.no_grad():
-            lstm(x)
-        for layer, (h, c) in enumerate(cell_loop(lstm, x)):
-            expected = torch.cat([h, c], -1)
-            got = probe.recording(f"lstm.l{layer}").states
-            assert (got - expected).norm() <= 1e-5 * expected.norm()
-        run = cases(lstm, x)
-        times: dict[str, list[float]] = {case: [] for case in run}
-        for _ in range(RUNS):
-            for case, function in run.items():
-                start = time.perf_counter()
-                function()
-                times[case].append(time.perf_counter() - start)
-        medians = {case: statistics.median(t) for case, t in times.items()}
-        figures[name] = {
-            case: {"seconds": t, "ratio": t / medians["plain forward"]}
-            for case, t in medians.items()
-        }
+    found = peers.find(options.peers)
+    figures: dict[str, Any] = {}
+    for name, cases in {**capture_lstm.settings(), **capture_transformers.settings()}.items():
+        figures[name] = measure(cases(), options.runs)
         print(name)
         for case, figure in figures[name].items():
-            print(f"  {case:14} {figure['seconds'] * 1e3:8.1f} ms  {figure['ratio']:6.2f} x")
-    save("capture", figures)
+            if "cannot" in figure:
+                print(f"  {case:44} cannot: {figure['cannot']}")
+                continue
+            print(f"  {case:44} {figure['seconds'] * 1e3:8.1f} ms  {figure['ratio']:6.2f} x")
+    save("capture", {**figures, "runs": options.runs, "peers": found})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ Listing entry points imports nothing. An installed analyzer never runs unless it
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -48,6 +51,21 @@ class Plugin:
 
 def discover(group: str) -> list[Plugin]:
     """Entry points of `group` in every installed distribution, by name; imports nothing."""
+    return list(_discover(group, tuple(map(_changed, sys.path))))
+
+
+def _changed(folder: str) -> tuple[str, float]:
+    """A folder of packages and when something was last installed there."""
+    try:
+        return folder, os.stat(folder or os.curdir).st_mtime
+    except OSError:
+        return folder, 0.0
+
+
+@lru_cache(maxsize=8)
+def _discover(group: str, places: tuple[tuple[str, float], ...]) -> tuple[Plugin, ...]:
+    # kept while `places` stay as they are: this reads a file of every installed distribution, and
+    # attach() asks again for each kind of module it does not know
     found = [
         Plugin(
             group,
@@ -59,4 +77,4 @@ def discover(group: str) -> list[Plugin]:
         )
         for point in entry_points(group=group)
     ]
-    return sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
+    return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
