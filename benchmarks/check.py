@@ -30,6 +30,18 @@ LARGE = "batch 64, T 200, hidden 256, 2 layers"
 SMALL = "batch 1, T 1000, hidden 32, 2 layers"
 
 
+MAMBA = "Mamba, 4 layers"
+
+
+def share(way: str, figure: str) -> Callable[[Any], float]:
+    return lambda figures: figures[way][figure] / figures[way]["budget"]
+
+
+def refused(found: Any) -> float:
+    """What something that had to raise took of its budget before it did; infinite if it ran on."""
+    return found["peak above plain"] / found["budget"] if found["error"] else float("inf")
+
+
 def over_seeds(key: str, pick: Callable[[list[float]], float]) -> Callable[[Any], float]:
     return lambda figures: pick([row[key] for row in figures["seeds"]])
 
@@ -60,6 +72,28 @@ TARGETS = [
            lambda f: f[LARGE]["everything"]["ratio"], lambda v: v <= 2.5),
     Target("capture", f"all h and c, x plain forward ({SMALL})", "<= 5",
            lambda f: f[SMALL]["everything"]["ratio"], lambda v: v <= 5),
+    Target("capture", "HF Mamba, attached, x plain forward", "<= 1.05",
+           lambda f: f[MAMBA]["attached"]["ratio"], lambda v: v <= 1.05),
+    Target("capture", "HF Mamba, all states, x plain forward", "<= 1.9",
+           lambda f: f[MAMBA]["everything"]["ratio"], lambda v: v <= 1.9),
+    *(
+        target
+        for way in ("factors", "every 16th token")
+        for target in (
+            Target("memory", f"Mamba 130m, 2,048 tokens, {way}: kept / budget", "<= 1",
+                   share(way, "bytes kept"), lambda v: v <= 1),
+            Target("memory", "... peak above plain forward / budget", "<= 1",
+                   share(way, "peak above plain"), lambda v: v <= 1),
+            Target("memory", "... |counted / kept - 1|", "<= 0.01",
+                   lambda f, way=way: abs(f[way]["bytes counted"] / f[way]["bytes kept"] - 1),
+                   lambda v: v <= 0.01),
+        )
+    ),
+    *(
+        Target("memory", f"{way}: refused, peak above plain / budget", "<= 1",
+               lambda f, way=way: refused(f[way]), lambda v: v <= 1)
+        for way in ("every state, budget of factors", "every state, budget below one layer")
+    ),
     Target("text_ag_news_gru", "AG News test accuracy, worst seed", ">= 0.85",
            over_seeds("accuracy", min), lambda v: v >= 0.85),
 ]  # fmt: skip

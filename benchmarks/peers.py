@@ -82,7 +82,7 @@ def _nnsight(
     def outputs() -> list[Tensor]:
         with torch.no_grad(), model.trace(ids, use_cache=False):
             out = nnsight.save([getattr(model.layers[i], mixer).output for i in layers])
-        return out
+        return out  # noqa: RET504  # bound by the trace
 
     def inside_the_scan() -> list[Tensor]:
         with torch.no_grad(), opened.trace(ids, use_cache=False) as tracer:

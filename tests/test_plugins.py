@@ -155,3 +155,13 @@ def test_the_command_line_lists_them(installed):
     assert "good-plugin" in out
     assert "cannot be imported" in out
     assert "manifold_dimension" in out
+
+
+def test_a_package_installed_meanwhile_is_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "late" not in [p.name for p in discover(ANALYZERS)]
+    info = tmp_path / "late_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: late-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[dynprobe.analyzers]\nlate = late_plugin:Late\n")
+    assert "late" in [p.name for p in discover(ANALYZERS)]

@@ -172,6 +172,20 @@ def test_budget_is_checked_before_memory_is_used(model, batch):
     assert rec.form_states(budget="1 MB").states.shape == (3, 20, 64)
 
 
+@pytest.mark.parametrize("store", ["factors", dynprobe.Store(every=4)], ids=str)
+def test_what_is_kept_is_what_was_counted(model, batch, store):
+    with torch.no_grad(), dynprobe.attach(model, store=store) as probe:
+        model(**batch)
+    held = {}
+    for layer in probe._layers.values():
+        for traced in layer.calls:
+            call, segments = traced.call, traced.segments.values()
+            tensors = [call.inputs, call.outputs, *call.passed, *call.returned, call.scale]
+            tensors += [t for s in segments for t in (s.states, s.inputs) if t is not None]
+            held |= {t.data_ptr(): t.untyped_storage().nbytes() for t in tensors if t.numel()}
+    assert sum(held.values()) == pytest.approx(probe._tracer.budget.used, rel=0.05)
+
+
 def test_a_budget_that_is_used_up_keeps_what_came_before():
     rnn = nn.RNN(4, 8, batch_first=True)
     with torch.no_grad(), dynprobe.attach(rnn, budget=4000) as probe:

@@ -215,8 +215,9 @@ class Recording:
         self.budget.used += needed
         self.formed_bytes = needed
         states = self.factors.states()
-        # after the end of a sequence there is no state
-        states.masked_fill_(~self.mask[..., None], 0)
+        if bool((self.lengths < self.shape[1]).any()):
+            # after the end of a sequence there is no state
+            states.masked_fill_(~self.mask[..., None], 0)
         self._kept = states.to(dtype)
         self.meta = replace(self.meta, store=replace(store, what=STATES))
         return self

@@ -31,3 +31,11 @@ def test_no_step():
         0,
         3,
     )
+
+
+@pytest.mark.parametrize("way", [_by_steps, _by_doubling])
+def test_gradients_flow_through_both_ways(way):
+    f = torch.rand(2, 5, 3, dtype=torch.float64, requires_grad=True)
+    a = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
+    start = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(way, (f, a, start))

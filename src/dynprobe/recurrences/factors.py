@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dynprobe.recurrences.rank_one import RankOne
 
 #: Numbers that one block of formed states may hold: small enough for a processor's cache to help.
-BLOCK = 1 << 22
+BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ class Factors:
             added = self._spread(self.k[:, at]).unsqueeze(-1) * self._spread(
                 self.u[:, at]
             ).unsqueeze(-2)
-            decay = self.log_decay(at).exp()
+            decay = self.log_decay(at)
+            # in place where it is a tensor of its own, and not the expanded scale
+            decay = decay.exp() if self.rate is None else decay.exp_()
             block = linear_scan(decay, added, start)
             start = block[:, -1].clone()
             yield begin, block

@@ -32,6 +32,10 @@ class KernelCall(Call):
 
     scale: Tensor = field(default_factory=lambda: torch.ones(1, 1, 1))
 
+    @property
+    def nbytes(self) -> int:
+        return super().nbytes + self.scale.numel() * self.scale.element_size()
+
     def owned(
         self,
         module: nn.Module,

@@ -50,6 +50,8 @@ class Call:
     autocast: bool = False
     #: What an observer computed on the way to one recurrence and needs for another.
     rebuilt: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    #: Whether `inputs` and `outputs` are shapes only.
+    empty: bool = False
 
     def owned(
         self,
@@ -66,8 +68,9 @@ class Call:
 
         return replace(
             self,
-            inputs=own(self.inputs),
-            outputs=own(self.outputs),
+            # a copy of a mere shape would take its memory
+            inputs=self.inputs if self.empty else own(self.inputs),
+            outputs=self.outputs if self.empty else own(self.outputs),
             passed=tuple(map(own, self.passed)),
             returned=tuple(map(own, self.returned)),
             version=weights_version(module),
@@ -76,7 +79,7 @@ class Call:
     def hollow(self) -> Call:
         """The same without what the layer saw and showed, only their shapes (no memory)."""
         inputs, outputs = (t.new_zeros(()).expand_as(t) for t in (self.inputs, self.outputs))
-        return replace(self, inputs=inputs, outputs=outputs, rebuilt={})
+        return replace(self, inputs=inputs, outputs=outputs, rebuilt={}, empty=True)
 
     @property
     def in_graph(self) -> bool:

@@ -35,10 +35,11 @@ def linear_scan(decay: Tensor, added: Tensor, start: Tensor) -> Tensor:
 
 
 def _by_steps(decay: Tensor, added: Tensor, start: Tensor) -> Tensor:
-    c, states = start, torch.empty_like(added)
-    for f, a, out in zip(decay.unbind(1), added.unbind(1), states.unbind(1), strict=True):
-        c = torch.addcmul(a, f, c, out=out)
-    return states
+    c, states = start, []
+    for f, a in zip(decay.unbind(1), added.unbind(1), strict=True):
+        c = torch.addcmul(a, f, c)
+        states.append(c)
+    return torch.stack(states, dim=1)
 
 
 def _by_doubling(decay: Tensor, added: Tensor, start: Tensor) -> Tensor:
