@@ -86,6 +86,14 @@ class ConvergenceError(DynprobeError, RuntimeError):
     """A solver that was asked to raise did not converge everywhere."""
 
 
+class FeatureMapError(DynprobeError, ValueError):
+    """Features of a linear attention that its denominator cannot take."""
+
+
+class BackendError(DynprobeError, RuntimeError):
+    """A kernel that is not there, or cannot do what was asked of it."""
+
+
 class PluginError(DynprobeError, RuntimeError):
     """A plugin that cannot be used: it fails to import or does not keep the contract."""
 
