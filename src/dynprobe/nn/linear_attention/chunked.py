@@ -13,6 +13,7 @@ per tile. Memory beyond inputs and outputs is a tile, and T / tile states.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,40 +25,34 @@ from dynprobe.nn.linear_attention.tiles import ROWS, Options, Tile, accumulation
 from dynprobe.nn.linear_attention.weights import ChunkWeights
 
 
-def load(tile: Tile, q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, phi: ElementwiseMap
+def load(tile: Tile, q: Tensor, k: Tensor, v: Tensor, phi: ElementwiseMap
          ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Features of a tile and its values with the column of ones; masked tokens leave no trace."""
+    """Features of a tile and its values with the column of ones: (heads n, C, .)."""
     dtype = accumulation_dtype(q)
     features, keys = phi(tile.cut(q).to(dtype)), phi(tile.cut(k).to(dtype))
-    values = tile.cut(v).to(dtype)
-    if keep is not None:
-        gone = ~tile.cut(keep)[..., None]
-        keys, values = keys.masked_fill(gone, 0), values.masked_fill(gone, 0)
-    values = pad(values, (0, 1), value=1.0)
+    values = pad(tile.cut(v).to(dtype), (0, 1), value=1.0)
     return tile.chunks(features), tile.chunks(keys), tile.chunks(values)
 
 
 def states(keys: Tensor, values: Tensor, initial: Tensor, w: ChunkWeights) -> Tensor:
     """State before every chunk, and after the last: (heads, n + 1, D, M')."""
-    heads, n, _, d = keys.shape
-    outer = torch.bmm(w.leave(keys).flatten(0, 1).mT, values.flatten(0, 1))
-    runs = torch.cat([initial.flatten(1)[:, None], outer.view(heads, n, -1)], dim=1)
-    return torch.matmul(w.across, runs).view(heads, n + 1, d, values.shape[-1])
+    outer = torch.bmm(w.leave(keys).mT, values)
+    runs = torch.cat([initial[:, None], outer.view(len(initial), -1, *outer.shape[1:])], dim=1)
+    return torch.matmul(w.across, runs.flatten(2)).view(runs.shape)
 
 
 def weighted_scores(a: Tensor, b: Tensor, within: Tensor) -> Tensor:
     """(A B^T) * W per chunk: (heads n, C, C)."""
-    scores = torch.bmm(a.flatten(0, 1), b.flatten(0, 1).mT)
-    return scores.view(*a.shape[:2], *scores.shape[1:]).mul_(within).flatten(0, 1)
+    return torch.bmm(a, b.mT).mul_(within)
 
 
 def forward_tile(q: Tensor, k: Tensor, v: Tensor, state: Tensor, w: ChunkWeights
                  ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Y (heads, tokens, M') of a tile and the state after it."""
+    """Y (heads n, C, M') of a tile and the state after it."""
     before = states(k, v, state, w)
-    y = torch.bmm(weighted_scores(q, k, w.within), v.flatten(0, 1))
-    y = y.baddbmm_(w.enter(q).flatten(0, 1), before[:, :-1].flatten(0, 1))
-    return y.view(q.shape[0], -1, v.shape[-1]), before[:, -1]
+    y = torch.bmm(weighted_scores(q, k, w.within), v)
+    y = y.baddbmm_(w.enter(q), before[:, :-1].flatten(0, 1))
+    return y, before[:, -1]
 
 
 def inverse(denominator: Tensor) -> Tensor:
@@ -66,8 +61,8 @@ def inverse(denominator: Tensor) -> Tensor:
     return denominator.masked_fill(none, 1).reciprocal().masked_fill(none, 0)
 
 
-def plain(q: Tensor, k: Tensor, v: Tensor, state: Tensor, keep: Tensor | None,
-          decay: Tensor | None, options: Options) -> tuple[Tensor, Tensor]:  # fmt: skip
+def plain(q: Tensor, k: Tensor, v: Tensor, state: Tensor, decay: Tensor | None, options: Options
+          ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The same function in operations autograd and torch.compile can follow.
 
     Used for the second derivative and under torch.compile. Keeps a state per chunk.
@@ -77,73 +72,85 @@ def plain(q: Tensor, k: Tensor, v: Tensor, state: Tensor, keep: Tensor | None,
     # would be quadratic in time.
     cut = tiles(q, decay, options, rows=None)
     lengths = [t.time.stop - t.time.start for t in cut] or [0]
-    parts = [x.split(lengths, dim=1) if x is not None else [None] * len(lengths)
-             for x in (q, k, v, keep)]  # fmt: skip
-    for tile, qs, ks, vs, keeps in zip(cut, *parts, strict=False):
+    parts = (x.split(lengths, dim=1) for x in (q, k, v))
+    for tile, qs, ks, vs in zip(cut, *parts, strict=False):
         here = Tile(slice(None), slice(0, qs.shape[1]), tile.chunk, tile.weights)
-        y, state = forward_tile(*load(here, qs, ks, vs, keeps, options.phi), state, tile.weights)
+        y, state = forward_tile(*load(here, qs, ks, vs, options.phi), state, tile.weights)
         out = y[..., :-1]
         if options.normalize:
             out = out * inverse(y[..., -1:] + options.eps)
-        outs.append(out.to(v.dtype))
+        outs.append(out.to(v.dtype).view(vs.shape))
     return torch.cat(outs, dim=1), state
 
 
 class ChunkedAttention(torch.autograd.Function):
     """Streaming forward and backward; see the module for the mathematics.
 
-    (q, k, v, state, keep, decay, options) -> (out, final state, inverse denominators, kept
+    (q, k, v, state, decay, options) -> (out, final state, inverse denominators, kept
     states); only the first two are differentiable.
     """
 
     @staticmethod
-    def forward(q: Tensor, k: Tensor, v: Tensor, state: Tensor, keep: Tensor | None,
-                decay: Tensor | None, options: Options) -> tuple[Tensor, ...]:  # fmt: skip
+    def forward(q: Tensor, k: Tensor, v: Tensor, state: Tensor, decay: Tensor | None,
+                options: Options) -> tuple[Tensor, ...]:  # fmt: skip
         out = torch.empty_like(v, memory_format=torch.contiguous_format)
         dtype = accumulation_dtype(q)
         scale = torch.ones(*v.shape[:2], 1, dtype=dtype, device=v.device)
         state, kept = state.clone(), []
         for tile in tiles(q, decay, options, rows=ROWS):
             kept.append(state[tile.heads].clone())
-            y, after = forward_tile(
-                *load(tile, q, k, v, keep, options.phi), state[tile.heads], tile.weights
-            )
+            loaded = load(tile, q, k, v, options.phi)
+            y, after = forward_tile(*loaded, state[tile.heads], tile.weights)
             state[tile.heads] = after
+            y = y.view(*tile.cut(out).shape[:2], -1)
             if options.normalize:
-                tile.cut(scale).copy_(inverse(y[..., -1:] + options.eps))
-                torch.mul(y[..., :-1], tile.cut(scale), out=y[..., :-1])
+                inverses = inverse(y[..., -1:] + options.eps)
+                tile.cut(scale).copy_(inverses)
+                torch.mul(y[..., :-1], inverses, out=y[..., :-1])
             tile.cut(out).copy_(y[..., :-1])
         return out, state, scale, torch.cat(kept) if kept else state[:0]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        q, k, v, state, keep, decay, ctx.options = inputs
+        q, k, v, state, decay, ctx.options = inputs
         out, _, scale, kept = output
         ctx.mark_non_differentiable(scale, kept)
-        ctx.save_for_backward(q, k, v, state, keep, decay, out, scale, kept)
+        ctx.save_for_backward(q, k, v, state, decay, out, scale, kept)
 
     @staticmethod
     def backward(ctx: Any, d_out: Tensor, d_state: Tensor, *_: Any) -> tuple[Any, ...]:
-        q, k, v, state, keep, decay, out, scale, kept = ctx.saved_tensors
+        q, k, v, state, decay, out, scale, kept = ctx.saved_tensors
         with torch.autocast(q.device.type, enabled=False):
             if torch.is_grad_enabled():  # create_graph: the gradient is to be differentiated
-                inputs = [x for x, need in zip((q, k, v, state), ctx.needs_input_grad, strict=False)
-                          if need]  # fmt: skip
-                ends = plain(q, k, v, state, keep, decay, ctx.options)
-                grads = iter(torch.autograd.grad(
-                    ends, inputs, (d_out, d_state), create_graph=True, allow_unused=True
-                ))  # fmt: skip
-                found = [next(grads) if need else None for need in ctx.needs_input_grad[:4]]
-                return (*found, None, None, None)
-            return (
-                *stream_back(q, k, v, keep, decay, out, scale, kept, d_out, d_state, ctx.options),
-                None, None, None,
-            )  # fmt: skip
+                grads = differentiable_back(
+                    (q, k, v, state), decay, ctx.options, ctx.needs_input_grad, (d_out, d_state)
+                )
+            else:
+                grads = stream_back(
+                    q, k, v, decay, out, scale, kept, d_out, d_state, ctx.options
+                )
+            return (*grads, None, None)
+
+
+def differentiable_back(
+    inputs: tuple[Tensor, ...], decay: Tensor | None, options: Options, needed: Sequence[bool],
+    d_ends: tuple[Tensor, Tensor],
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """Gradients that autograd can differentiate again, by recomputing in plain operations."""
+    ends = plain(*inputs, decay, options)
+    wanted = [x for x, need in zip(inputs, needed, strict=False) if need]
+    # The final state does not depend on q.
+    live = [(end, d) for end, d in zip(ends, d_ends, strict=True) if end.requires_grad]
+    found = iter(torch.autograd.grad(
+        [end for end, _ in live], wanted, [d for _, d in live],
+        create_graph=True, allow_unused=True,
+    ))  # fmt: skip
+    return tuple(next(found) if need else None for _, need in zip(inputs, needed, strict=False))
 
 
 def stream_back(
-    q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, decay: Tensor | None, out: Tensor,
-    scale: Tensor, kept: Tensor, d_out: Tensor, d_state: Tensor, options: Options,
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor | None, out: Tensor, scale: Tensor,
+    kept: Tensor, d_out: Tensor, d_state: Tensor, options: Options,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of q, k, v and the initial state, tile by tile from the end.
 
@@ -158,51 +165,45 @@ def stream_back(
     gradient = d_state.clone()
     kept_end = kept.shape[0]
     for tile in reversed(tiles(q, decay, options, rows=ROWS)):
-        w, within_back = tile.weights, tile.weights.within.mT
-        features, keys, values = load(tile, q, k, v, keep, options.phi)
-        heads, n, chunk, d = features.shape
+        w = tile.weights
+        features, keys, values = load(tile, q, k, v, options.phi)
         dy = tile.cut(d_out) * tile.cut(scale)
         if options.normalize:
-            ones = torch.linalg.vecdot(dy, tile.cut(out).to(dy.dtype)).neg()
+            last = torch.linalg.vecdot(dy, tile.cut(out).to(dy.dtype)).neg_()
         else:
-            ones = dy.new_zeros(dy.shape[:2])
-        dy = tile.chunks(torch.cat([dy, ones[..., None]], dim=-1))
+            last = dy.new_zeros(dy.shape[:2])
+        dy = tile.chunks(torch.cat([dy, last[..., None]], dim=-1))
 
-        start = kept_end - heads
+        after_tile = gradient[tile.heads]
+        start = kept_end - len(after_tile)
         before = states(keys, values, kept[start:kept_end], w)[:, :-1].flatten(0, 1)
         kept_end = start
-        outer = torch.bmm(w.enter(features).flatten(0, 1).mT, dy.flatten(0, 1))
+        outer = torch.bmm(w.enter(features).mT, dy)
         runs = torch.cat(
-            [outer.view(heads, n, -1), gradient[tile.heads].flatten(1)[:, None]], dim=1
+            [outer.view(len(after_tile), -1, *outer.shape[1:]), after_tile[:, None]], dim=1
         )
         # Row i of `across`^T sums what comes after chunk i - 1: the exclusive sum from the end.
-        after = torch.matmul(w.across.mT, runs).view(heads, n + 1, d, -1)
+        after = torch.matmul(w.across.mT, runs.flatten(2)).view(runs.shape)
         gradient[tile.heads] = after[:, 0]
         after = after[:, 1:].flatten(0, 1)
 
-        flat_q, flat_k, flat_v, flat_dy = (x.flatten(0, 1) for x in (features, keys, values, dy))
         back = weighted_scores(dy, values, w.within)
-        dq_tile = torch.bmm(back, flat_k).baddbmm_(w.enter(dy).flatten(0, 1), before.mT)
-        dk_tile = torch.bmm(back.mT, flat_q).baddbmm_(w.leave(values).flatten(0, 1), after.mT)
-        dv_tile = torch.bmm(weighted_scores(keys, features, within_back), flat_dy)
-        dv_tile.baddbmm_(w.leave(keys).flatten(0, 1), after)
-        store(tile.cut(dq), dq_tile, options.phi.slope(features), None)
-        gone = None if keep is None else ~tile.cut(keep)[..., None]
-        store(tile.cut(dk), dk_tile, options.phi.slope(keys), gone)
-        store(tile.cut(dv), dv_tile[..., :-1], None, gone)
+        dq_tile = torch.bmm(back, keys).baddbmm_(w.enter(dy), before.mT)
+        dk_tile = torch.bmm(back.mT, features).baddbmm_(w.leave(values), after.mT)
+        dv_tile = torch.bmm(weighted_scores(keys, features, w.within.mT), dy)
+        dv_tile.baddbmm_(w.leave(keys), after)
+        for grad, found in (
+            (dq, dq_tile.mul_(options.phi.slope(features))),
+            (dk, dk_tile.mul_(options.phi.slope(keys))),
+            (dv, dv_tile[..., :-1]),
+        ):
+            target = tile.cut(grad)
+            target.copy_(found.reshape(target.shape))
     return dq, dk, dv, gradient
 
 
-def store(target: Tensor, grad: Tensor, slope: Tensor | None, gone: Tensor | None) -> None:
-    """Write a tile's gradient, through the feature map, nothing where masked."""
-    if slope is not None:
-        grad = grad * slope.flatten(0, 1)
-    grad = grad.reshape(target.shape)
-    target.copy_(grad if gone is None else grad.masked_fill(gone, 0))
-
-
-def chunked_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor, keep: Tensor | None,
-                      decay: Tensor | None, options: Options) -> tuple[Tensor, Tensor]:  # fmt: skip
+def chunked_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor, decay: Tensor | None,
+                      options: Options) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Causal linear attention of N heads: out (N, T, M) and the final [S, z] (N, D, M + 1).
 
     Parameters
@@ -211,8 +212,6 @@ def chunked_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor, keep: Tens
         (N, T, D), (N, T, D), (N, T, M).
     state : Tensor
         (N, D, M + 1), the initial [S, z], in the dtype of accumulation.
-    keep : Tensor or None
-        (N, T) bool, False where a token is masked.
     decay : Tensor or None
         (N,) in (0, 1], no gradient.
     options : Options
@@ -220,6 +219,6 @@ def chunked_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor, keep: Tens
     """
     with torch.autocast(q.device.type, enabled=False):
         if torch.compiler.is_compiling():
-            return plain(q, k, v, state, keep, decay, options)
-        out, final, *_ = ChunkedAttention.apply(q, k, v, state, keep, decay, options)
+            return plain(q, k, v, state, decay, options)
+        out, final, *_ = ChunkedAttention.apply(q, k, v, state, decay, options)
         return out, final

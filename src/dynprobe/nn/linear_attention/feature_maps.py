@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import threshold
 
 from dynprobe.errors import FeatureMapError, UnknownNameError, suggest
 
@@ -28,11 +29,14 @@ class ElementwiseMap:
         x -> phi(x), elementwise.
     slope : callable
         phi -> dphi/dx at the x that gave it.
+    absent : float
+        An x where phi and its slope are 0: what a masked key is set to.
     """
 
     name: str
     apply: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
+    absent: float = -math.inf
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.apply(x)
@@ -44,10 +48,10 @@ def elu_plus_one(x: Tensor) -> Tensor:
     Not ``F.elu(x) + 1``: there exp(x) - 1 + 1 is exactly zero in float32 below x = -17.3, and the
     denominator of the attention with it.
     """
-    return x.clamp(max=0).exp() + x.relu()
+    return threshold(x, 0.0, 0.0).add_(x.clamp(max=0).exp())
 
 
-IDENTITY = ElementwiseMap("identity", lambda x: x, torch.ones_like)
+IDENTITY = ElementwiseMap("identity", lambda x: x, torch.ones_like, absent=0.0)
 
 FEATURE_MAPS = {
     m.name: m

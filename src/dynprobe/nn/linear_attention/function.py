@@ -14,7 +14,11 @@ from dynprobe.nn.linear_attention.checks import (
     kept_tokens,
 )
 from dynprobe.nn.linear_attention.chunked import inverse
-from dynprobe.nn.linear_attention.feature_maps import FeatureMapLike, split_map
+from dynprobe.nn.linear_attention.feature_maps import (
+    ElementwiseMap,
+    FeatureMapLike,
+    split_map,
+)
 from dynprobe.nn.linear_attention.reference import State, step
 from dynprobe.nn.linear_attention.tiles import Options, accumulation_dtype
 
@@ -92,11 +96,9 @@ def causal_linear_attention(
         raise ValueError(f"eps is {eps} and chunk_size {chunk_size}; eps >= 0, chunk_size >= 1.")
     name = backends.choose(q, backend)
     q, k, phi = split_map(q, k, feature_map, nonnegative=normalize)
-    batch, heads, steps = v.shape[:3]
+    batch, heads = v.shape[:2]
     state = joined_state(q, v, initial_state)
-    keep = kept_tokens(v, mask, lengths)
-    if keep is not None:
-        keep = keep[:, None].expand(batch, heads, steps).reshape(batch * heads, steps)
+    k, v = _masked(k, v, phi, kept_tokens(v, mask, lengths))
     rates = decay_rates(decay, heads, v)
     if rates is not None:
         rates = rates.repeat(batch)
@@ -107,7 +109,6 @@ def causal_linear_attention(
             )
     out, final = backends.load(name)(
         *(x.flatten(0, 1) for x in (q, k, v, state)),
-        keep,
         rates,
         Options(phi, eps, normalize, chunk_size),
     )
@@ -153,12 +154,11 @@ def linear_attention_step(
     check_inputs(*(x.unsqueeze(2) for x in (q, k, v)))
     q, k, phi = split_map(q, k, feature_map, nonnegative=normalize)
     before = joined_state(q, v, state)
+    if mask is not None:
+        keep = kept_tokens(v[:, :, None], mask[:, None], None)
+        k, v = (x.squeeze(2) for x in _masked(k[:, :, None], v[:, :, None], phi, keep))
     features, keys, values = (x.to(before.dtype) for x in (q, k, v))
     features, keys = phi(features), phi(keys)
-    keep = kept_tokens(v[:, :, None], None if mask is None else mask[:, None], None)
-    if keep is not None:
-        gone = ~keep[..., None]
-        keys, values = keys.masked_fill(gone, 0), values.masked_fill(gone, 0)
     rates = decay_rates(decay, q.shape[1], v)
     now = before[..., :-1], before[..., -1]
     out, now = step(features, keys, values, now, rates, Options(phi, eps, normalize, 1))
@@ -186,13 +186,24 @@ def noncausal_linear_attention(
     q, k, phi = split_map(q, k, feature_map, nonnegative=normalize)
     dtype = accumulation_dtype(v)
     with torch.autocast(v.device.type, enabled=False):
+        k, v = _masked(k, v, phi, kept_tokens(v, mask, lengths))
         features, keys, values = phi(q.to(dtype)), phi(k.to(dtype)), v.to(dtype)
-        keep = kept_tokens(v, mask, lengths)
-        if keep is not None:
-            gone = ~keep[:, None, :, None]
-            keys, values = keys.masked_fill(gone, 0), values.masked_fill(gone, 0)
         s, z = keys.mT @ values, keys.sum(dim=2)
         out = features @ s
         if normalize:
             out = out * inverse(features @ z[..., None] + eps)
     return out.to(v.dtype)
+
+
+def _masked(
+    k: Tensor, v: Tensor, phi: ElementwiseMap, keep: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Keys whose phi is zero, and zero values, where `keep` (batch, time) is False.
+
+    Not the values alone: phi(k) would still count in the denominator. Not phi(k) alone: padding
+    may hold NaN.
+    """
+    if keep is None:
+        return k, v
+    gone = ~keep[:, None, :, None]
+    return k.masked_fill(gone, phi.absent), v.masked_fill(gone, 0.0)

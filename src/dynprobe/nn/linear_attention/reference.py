@@ -25,17 +25,14 @@ def step(q: Tensor, k: Tensor, v: Tensor, state: State, decay: Tensor | None, op
     return out, (s, z)
 
 
-def reference_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor, keep: Tensor | None,
-                        decay: Tensor | None, options: Options) -> tuple[Tensor, Tensor]:  # fmt: skip
+def reference_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor, decay: Tensor | None,
+                        options: Options) -> tuple[Tensor, Tensor]:  # fmt: skip
     """As :func:`~dynprobe.nn.linear_attention.chunked.chunked_attention`, step by step.
 
     Every state is kept for the backward pass: (T, D, M) numbers. `decay` may need a gradient.
     """
     features, keys, values = (x.to(state.dtype) for x in (q, k, v))
     features, keys = options.phi(features), options.phi(keys)
-    if keep is not None:
-        gone = ~keep[..., None]
-        keys, values = keys.masked_fill(gone, 0), values.masked_fill(gone, 0)
     now = state[..., :-1], state[..., -1]
     outs = [values[:, :0]]
     for qt, kt, vt in zip(features.unbind(1), keys.unbind(1), values.unbind(1), strict=True):

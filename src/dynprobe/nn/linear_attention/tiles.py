@@ -41,9 +41,8 @@ class Tile:
         return x[self.heads, self.time]
 
     def chunks(self, x: Tensor) -> Tensor:
-        """(heads, tokens, F) -> (heads, n, C, F)."""
-        n = (self.time.stop - self.time.start) // self.chunk
-        return x.reshape(x.shape[0], n, self.chunk, x.shape[-1])
+        """(heads, tokens, F) -> (heads n, C, F)."""
+        return x.reshape(-1, self.chunk, x.shape[-1])
 
 
 def slabs(steps: int, chunk_size: int) -> Iterator[tuple[slice, int]]:
