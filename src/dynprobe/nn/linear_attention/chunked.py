@@ -87,14 +87,15 @@ class ChunkedAttention(torch.autograd.Function):
     """Streaming forward and backward; see the module for the mathematics.
 
     (q, k, v, state, decay, options) -> (out, final state, inverse denominators, kept
-    states); only the first two are differentiable.
+    states, unrounded out); only the first two are differentiable. The last is None unless v is of
+    half precision: dQ is a difference, and a rounded output would show in it.
     """
 
     @staticmethod
     def forward(q: Tensor, k: Tensor, v: Tensor, state: Tensor, decay: Tensor | None,
-                options: Options) -> tuple[Tensor, ...]:  # fmt: skip
-        out = torch.empty_like(v, memory_format=torch.contiguous_format)
+                options: Options) -> tuple[Tensor | None, ...]:  # fmt: skip
         dtype = accumulation_dtype(q)
+        exact = torch.empty(v.shape, dtype=dtype, device=v.device)
         scale = torch.ones(*v.shape[:2], 1, dtype=dtype, device=v.device)
         state, kept = state.clone(), []
         for tile in tiles(q, decay, options, rows=ROWS):
@@ -102,19 +103,23 @@ class ChunkedAttention(torch.autograd.Function):
             loaded = load(tile, q, k, v, options.phi)
             y, after = forward_tile(*loaded, state[tile.heads], tile.weights)
             state[tile.heads] = after
-            y = y.view(*tile.cut(out).shape[:2], -1)
+            y = y.view(*tile.cut(exact).shape[:2], -1)
             if options.normalize:
                 inverses = inverse(y[..., -1:] + options.eps)
                 tile.cut(scale).copy_(inverses)
                 torch.mul(y[..., :-1], inverses, out=y[..., :-1])
-            tile.cut(out).copy_(y[..., :-1])
-        return out, state, scale, torch.cat(kept) if kept else state[:0]
+            tile.cut(exact).copy_(y[..., :-1])
+        before = torch.cat(kept) if kept else state[:0]
+        if v.dtype == dtype:
+            return exact, state, scale, before, None
+        return exact.to(v.dtype), state, scale, before, exact
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         q, k, v, state, decay, ctx.options = inputs
-        out, _, scale, kept = output
-        ctx.mark_non_differentiable(scale, kept)
+        out, _, scale, kept, exact = output
+        ctx.mark_non_differentiable(scale, kept, *([] if exact is None else [exact]))
+        out = out if exact is None else exact
         ctx.save_for_backward(q, k, v, state, decay, out, scale, kept)
 
     @staticmethod
@@ -122,22 +127,22 @@ class ChunkedAttention(torch.autograd.Function):
         q, k, v, state, decay, out, scale, kept = ctx.saved_tensors
         with torch.autocast(q.device.type, enabled=False):
             if torch.is_grad_enabled():  # create_graph: the gradient is to be differentiated
-                grads = differentiable_back(
+                grads: tuple[Tensor | None, ...] = differentiable_back(
                     (q, k, v, state), decay, ctx.options, ctx.needs_input_grad, (d_out, d_state)
                 )
             else:
-                grads = stream_back(
-                    q, k, v, decay, out, scale, kept, d_out, d_state, ctx.options
-                )
+                grads = stream_back(q, k, v, decay, out, scale, kept, d_out, d_state, ctx.options)
             return (*grads, None, None)
 
 
 def differentiable_back(
-    inputs: tuple[Tensor, ...], decay: Tensor | None, options: Options, needed: Sequence[bool],
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor], decay: Tensor | None, options: Options,
+    needed: Sequence[bool],
     d_ends: tuple[Tensor, Tensor],
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """Gradients that autograd can differentiate again, by recomputing in plain operations."""
-    ends = plain(*inputs, decay, options)
+    with torch.autocast(inputs[0].device.type, enabled=False):
+        ends = plain(*inputs, decay, options)
     wanted = [x for x, need in zip(inputs, needed, strict=False) if need]
     # The final state does not depend on q.
     live = [(end, d) for end, d in zip(ends, d_ends, strict=True) if end.requires_grad]
@@ -169,7 +174,7 @@ def stream_back(
         features, keys, values = load(tile, q, k, v, options.phi)
         dy = tile.cut(d_out) * tile.cut(scale)
         if options.normalize:
-            last = torch.linalg.vecdot(dy, tile.cut(out).to(dy.dtype)).neg_()
+            last = torch.linalg.vecdot(dy, tile.cut(out)).neg_()
         else:
             last = dy.new_zeros(dy.shape[:2])
         dy = tile.chunks(torch.cat([dy, last[..., None]], dim=-1))
@@ -217,8 +222,8 @@ def chunked_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor, decay: Ten
     options : Options
         Map, eps, normalize, chunk size.
     """
-    with torch.autocast(q.device.type, enabled=False):
-        if torch.compiler.is_compiling():
-            return plain(q, k, v, state, decay, options)
-        out, final, *_ = ChunkedAttention.apply(q, k, v, state, decay, options)
-        return out, final
+    if torch.compiler.is_compiling():
+        return plain(q, k, v, state, decay, options)
+    apply: Any = ChunkedAttention.apply
+    out, final, *_ = apply(q, k, v, state, decay, options)
+    return out, final

@@ -113,7 +113,7 @@ class FavorFeatures(nn.Module):
         x = self.scale * x.to(torch.promote_types(x.dtype, torch.float32))
         with torch.autocast(x.device.type, enabled=False):
             exponent = x @ self.projection.to(x.dtype).T - x.square().sum(-1, keepdim=True) / 2
-        return exponent.exp() / len(self.projection) ** 0.5
+        return exponent.exp().div(len(self.projection) ** 0.5)
 
 
 FeatureMapLike = str | Callable[[Tensor], Tensor] | None

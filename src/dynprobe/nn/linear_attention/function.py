@@ -107,15 +107,14 @@ def causal_linear_attention(
                 f"The {name} backend takes decay as a constant; detach it, or get its gradient "
                 "from backend='reference'."
             )
-    out, final = backends.load(name)(
-        *(x.flatten(0, 1) for x in (q, k, v, state)),
-        rates,
-        Options(phi, eps, normalize, chunk_size),
-    )
-    out = out.unflatten(0, (batch, heads))
+    kernel = backends.load(name)
+    flat = [x.reshape(batch * heads, *x.shape[2:]) for x in (q, k, v, state)]
+    with torch.autocast(v.device.type, enabled=False):
+        out, final = kernel(*flat, rates, Options(phi, eps, normalize, chunk_size))
+    out = out.view(v.shape)
     if not return_state:
         return out
-    final = final.unflatten(0, (batch, heads))
+    final = final.view(state.shape)
     return out, (final[..., :-1], final[..., -1])
 
 
@@ -158,10 +157,11 @@ def linear_attention_step(
         keep = kept_tokens(v[:, :, None], mask[:, None], None)
         k, v = (x.squeeze(2) for x in _masked(k[:, :, None], v[:, :, None], phi, keep))
     features, keys, values = (x.to(before.dtype) for x in (q, k, v))
-    features, keys = phi(features), phi(keys)
     rates = decay_rates(decay, q.shape[1], v)
     now = before[..., :-1], before[..., -1]
-    out, now = step(features, keys, values, now, rates, Options(phi, eps, normalize, 1))
+    options = Options(phi, eps, normalize, chunk_size=1)
+    with torch.autocast(v.device.type, enabled=False):
+        out, now = step(phi(features), phi(keys), values, now, rates, options)
     return out.to(v.dtype), now
 
 

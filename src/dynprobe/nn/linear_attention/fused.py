@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from dynprobe.errors import BackendError
@@ -40,9 +39,12 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor, decay: Tenso
             f"Features are {q.shape[-1]} wide and values {v.shape[-1]}; the triton backend takes "
             f"up to {WIDEST}. Use backend='torch'."
         )
-    out, s, z, *_ = FusedAttention.apply(
+    # dQ is a difference, and an output rounded to half precision would show in it.
+    exact = q.dtype != torch.float32 and torch.is_grad_enabled()
+    apply: Any = FusedAttention.apply
+    out, s, z, *_ = apply(
         q.contiguous(), k.contiguous(), v.contiguous(), state[..., :-1].contiguous(),
-        state[..., -1].contiguous(), decay, options,
+        state[..., -1].contiguous(), decay, options, exact,
     )  # fmt: skip
     return out, torch.cat([s, z[..., None]], dim=-1)
 
@@ -50,10 +52,15 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor, decay: Tenso
 class Launch:
     """Sizes and switches the kernels of one call share."""
 
-    def __init__(self, q: Tensor, decay: Tensor | None, options: Options) -> None:
+    def __init__(self, q: Tensor, v: Tensor, decay: Tensor | None, options: Options) -> None:
+        width = max(q.shape[-1], v.shape[-1])
         self.n, self.steps = q.shape[:2]
-        self.chunk = min(max(triton.next_power_of_2(options.chunk_size), 16), 64)
-        self.segments = triton.cdiv(self.steps, SEGMENT)
+        # What a program holds at once has to fit shared memory, exact float32 products most.
+        longest = 64 if q.dtype != torch.float32 else 32
+        if width > 128:
+            longest //= 2
+        self.chunk = min(max(kernels.next_power_of_2(options.chunk_size), 16), longest)
+        self.segments = kernels.cdiv(self.steps, SEGMENT)
         self.log_decay = None if decay is None else decay.log().float()
         # float32 in, float32 products; for half precision TF32 holds more digits than the inputs.
         self.precision = "ieee" if q.dtype == torch.float32 else "tf32"
@@ -69,25 +76,23 @@ class Launch:
 
     def states(self, b: Tensor, c: Tensor, last: Tensor | None, b_map: int, s: Tensor, z: Tensor,
                *, reverse: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        """States before every segment and after the last: (N, segments, B, C), (N, segments, B),
-        (N, B, C), (N, B).
-        """
+        """S and z before every segment (N, segments, B, C) and after all (N, B, C)."""
         width_b, width_c = b.shape[-1], c.shape[-1]
         sums = s.new_empty(self.n, self.segments, width_b, width_c)
         norms = z.new_empty(self.n, self.segments, width_b)
         block_b, block_c = (min(_block(w), 64) for w in (width_b, width_c))
-        blocks = triton.cdiv(width_b, block_b) * triton.cdiv(width_c, block_c)
+        blocks = kernels.cdiv(width_b, block_b) * kernels.cdiv(width_c, block_c)
         if sums.numel() or norms.numel():
             kernels.segment_sums[self.n, self.segments, blocks](
-                b, c, last, sums, norms, self.log_decay, self.steps, self.segments, width_b, width_c,
-                B_MAP=b_map, REVERSE=reverse, HAS_LAST=last is not None, BLOCK_B=block_b,
-                BLOCK_C=block_c, **self.common,
+                b, c, last, sums, norms, self.log_decay, self.steps, self.segments,
+                width_b, width_c, B_MAP=b_map, REVERSE=reverse, HAS_LAST=last is not None,
+                BLOCK_B=block_b, BLOCK_C=block_c, **self.common,
             )  # fmt: skip
         ends = s.clone(), z.clone()
         for x, end in zip((sums, norms), ends, strict=True):
             size = x[0, 0].numel() if x.numel() else 0
             if size:
-                kernels.scan[self.n, triton.cdiv(size, 256)](
+                kernels.scan[self.n, kernels.cdiv(size, 256)](
                     x, end, self.log_decay, self.steps, self.segments, size,
                     DECAY=self.log_decay is not None, SEGMENT=SEGMENT, BLOCK=256,
                 )  # fmt: skip
@@ -97,63 +102,72 @@ class Launch:
         self, a: Tensor, b: Tensor, c: Tensor, s: Tensor, z: Tensor | None, out: Tensor, *,
         maps: tuple[int, int, int], strides: tuple[int, int], reverse: bool = False,
         a_last: Tensor | None = None, b_last: Tensor | None = None, slope: int = -1,
-        raw: Tensor | None = None, scale: Tensor | None = None, eps: float = 0.0,
+        raw: Tensor | None = None, scale: Tensor | None = None,
+        exact: Tensor | None = None, eps: float = 0.0,
     ) -> None:  # fmt: skip
         """Launch `causal_product` into `out`."""
         if out.numel() == 0:
             return
         width_a, width_c = a.shape[-1], c.shape[-1]
         block_a = _block(width_a)
-        block_c = min(_block(width_c), 32 if block_a > 128 else 64)
-        kernels.causal_product[self.n, self.segments, triton.cdiv(width_c, block_c)](
-            a, b, c, a_last, b_last, s, z, raw, out, scale, self.log_decay, eps, self.steps,
+        block_c = min(_block(width_c), 32 if block_a > 64 else 64)
+        kernels.causal_product[self.n, self.segments, kernels.cdiv(width_c, block_c)](
+            a, b, c, a_last, b_last, s, z, raw, out, exact, scale, self.log_decay, eps, self.steps,
             self.segments, width_a, width_c, *strides,
             A_MAP=maps[0], B_MAP=maps[1], C_MAP=maps[2], SLOPE=slope, REVERSE=reverse,
             A_LAST=a_last is not None, B_LAST=b_last is not None, NORMALIZE=scale is not None,
-            BLOCK_A=block_a, BLOCK_C=block_c, **self.common,
+            EXACT=exact is not None,            BLOCK_A=block_a, BLOCK_C=block_c, **self.common,
         )  # fmt: skip
 
 
 def _block(width: int) -> int:
-    return max(16, triton.next_power_of_2(width))
+    """The power of two a width is padded to; tensor cores take 16 at least."""
+    return max(16, 1 << (width - 1).bit_length()) if width else 16
 
 
 class FusedAttention(torch.autograd.Function):
-    """(q, k, v, S, z, decay, options) -> (out, final S, final z, inverse denominators)."""
+    """(q, k, v, S, z, decay, options, keep_exact) -> (out, S, z, inverse denominators, exact).
+
+    Exact: the output unrounded, or None. Differentiable are the first three.
+    """
 
     @staticmethod
     def forward(q: Tensor, k: Tensor, v: Tensor, s: Tensor, z: Tensor, decay: Tensor | None,
-                options: Options) -> tuple[Tensor, ...]:  # fmt: skip
-        launch, phi = Launch(q, decay, options), kernels.MAPS[options.phi.name]
+                options: Options, keep_exact: bool) -> tuple[Tensor | None, ...]:  # fmt: skip
+        launch, phi = Launch(q, v, decay, options), kernels.MAPS[options.phi.name]
         out, scale = torch.empty_like(v), s.new_ones(v.shape[:2])
+        exact = torch.empty_like(v, dtype=s.dtype) if keep_exact else None
         before, norms, s_end, z_end = launch.states(k, v, None, phi, s, z, reverse=False)
         launch.product(
             q, k, v, before, norms, out, maps=(phi, phi, 0), strides=(v.shape[-1], 1),
-            scale=scale if options.normalize else None, eps=options.eps,
+            scale=scale if options.normalize else None, exact=exact, eps=options.eps,
         )  # fmt: skip
-        return out, s_end, z_end, scale
+        return out, s_end, z_end, scale, exact
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        *tensors, ctx.options = inputs
-        ctx.mark_non_differentiable(output[3])
-        ctx.save_for_backward(*tensors, output[0], output[3])
+        *_, scale, exact = output
+        ctx.options = inputs[6]
+        ctx.mark_non_differentiable(scale, *([] if exact is None else [exact]))
+        ctx.save_for_backward(*inputs[:6], output[0] if exact is None else exact, scale)
 
     @staticmethod
-    def backward(ctx: Any, d_out: Tensor, d_s: Tensor, d_z: Tensor, *_: Any) -> tuple[Any, ...]:
+    def backward(
+        ctx: Any, d_out: Tensor, d_s: Tensor, d_z: Tensor, *_others: Any
+    ) -> tuple[Any, ...]:
         q, k, v, s, z, decay, out, scale = ctx.saved_tensors
         options: Options = ctx.options
         if torch.is_grad_enabled():  # create_graph: the gradient is to be differentiated
             return _differentiable(ctx, (q, k, v, s, z), decay, (d_out, d_s, d_z))
-        launch, phi = Launch(q, decay, options), kernels.MAPS[options.phi.name]
-        d, m = q.shape[-1], v.shape[-1]
+        launch, phi = Launch(q, v, decay, options), kernels.MAPS[options.phi.name]
+        m = v.shape[-1]
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         dy = d_out.float() * scale[..., None]
         if options.normalize:
             last = torch.linalg.vecdot(dy, out.float()).neg()
         else:
             last = torch.zeros_like(scale)
-        before, norms, *_ = launch.states(k, v, None, phi, s, z, reverse=False)
+        before, norms, _, _ = launch.states(k, v, None, phi, s, z, reverse=False)
         launch.product(
             dy, v, k, before, norms, dq, maps=(0, 0, phi), strides=(1, m), a_last=last, slope=phi,
             raw=q,
@@ -169,10 +183,17 @@ class FusedAttention(torch.autograd.Function):
             v, dy, q, after, norms, dk, maps=(0, 0, phi), strides=(1, m), b_last=last, slope=phi,
             raw=k, reverse=True,
         )  # fmt: skip
-        launch.product(
-            k, q, dy, after, None, dv, maps=(phi, phi, 0), strides=(m, 1), reverse=True
+        launch.product(k, q, dy, after, None, dv, maps=(phi, phi, 0), strides=(m, 1), reverse=True)
+        return (
+            dq,
+            dk,
+            dv,
+            ds * rate,
+            dz * (1.0 if decay is None else decay[:, None]),
+            None,
+            None,
+            None,
         )
-        return dq, dk, dv, ds * rate, dz * (1.0 if decay is None else decay[:, None]), None, None
 
 
 def _differentiable(
@@ -187,4 +208,4 @@ def _differentiable(
         (q, k, v, state), decay, ctx.options, (*needs[:3], needs[3] or needs[4]), (d_out, joined)
     )
     ds, dz = (None, None) if d_state is None else (d_state[..., :-1], d_state[..., -1])
-    return dq, dk, dv, ds, dz, None, None
+    return dq, dk, dv, ds, dz, None, None, None

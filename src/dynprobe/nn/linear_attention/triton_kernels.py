@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,import-untyped"
 """Triton kernels of linear attention: sums over segments of time, their scan, causal products.
 
 Time is cut into segments. `segment_sums` adds up b_t c_t^T in each, all in parallel;
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+cdiv, next_power_of_2 = triton.cdiv, triton.next_power_of_2
 
 # Maps by number, in the order of `feature_map` and `feature_slope`.
 MAPS = {"identity": 0, "elu": 1, "relu": 2, "squared_relu": 3}
@@ -104,19 +107,20 @@ def scan(
 
 @triton.jit
 def causal_product(
-    a, b, c, a_last, b_last, s, z, raw, out, scale, log_decay, eps, T, N_SEGMENTS,
+    a, b, c, a_last, b_last, s, z, raw, out, exact, scale, log_decay, eps, T, N_SEGMENTS,
     WIDTH_A, WIDTH_C, STRIDE_A, STRIDE_C,
     A_MAP: tl.constexpr, B_MAP: tl.constexpr, C_MAP: tl.constexpr, SLOPE: tl.constexpr,
     REVERSE: tl.constexpr, A_LAST: tl.constexpr, B_LAST: tl.constexpr, NORMALIZE: tl.constexpr,
-    DECAY: tl.constexpr, CHUNK: tl.constexpr, SEGMENT: tl.constexpr, BLOCK_A: tl.constexpr,
-    BLOCK_C: tl.constexpr, PRECISION: tl.constexpr,
+    EXACT: tl.constexpr, DECAY: tl.constexpr, CHUNK: tl.constexpr, SEGMENT: tl.constexpr,
+    BLOCK_A: tl.constexpr, BLOCK_C: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """out_t = sum over j up to t of decay^(t-j) (a_t . b_j) c_j, and decay^(t+1) a_t^T S before.
 
     a, b (N, T, A), c (N, T, C); s (N, segments, A, C) by strides. A_LAST or B_LAST: a or b has one
     more column, a_last or b_last (N, T), the other one's being ones, and z (N, segments, C).
     NORMALIZE: c has a column of ones, z (N, segments, A), and out is divided by what that column
-    gives, + eps; its inverse is kept in `scale`. SLOPE >= 0: times the slope of that map at `raw`.
+    gives, + eps; its inverse is kept in `scale`. EXACT: `exact` is out in float32. SLOPE >= 0:
+    times the slope of that map at `raw`.
     """
     n, segment = tl.program_id(0).to(tl.int64), tl.program_id(1)
     col_a = tl.arange(0, BLOCK_A)
@@ -173,6 +177,8 @@ def causal_product(
             x = tl.load(raw + at_out, mask=inside_out, other=0.0).to(tl.float32)
             if SLOPE > 0:
                 y *= feature_slope(x, SLOPE)
+        if EXACT:
+            tl.store(exact + at_out, y, mask=inside_out)
         tl.store(out + at_out, y.to(out.dtype.element_ty), mask=inside_out)
         if DECAY:
             # All chunks but the last are whole, and after the last nobody reads the state.

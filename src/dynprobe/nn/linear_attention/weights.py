@@ -35,9 +35,7 @@ class ChunkWeights:
     def of(cls, chunk: int, n: int, like: Tensor, decay: Tensor | None) -> ChunkWeights:
         """Weights of `n` chunks of `chunk` tokens; `decay` (heads,) or None for 1."""
         if decay is None:
-            return cls(
-                like.new_ones(1, chunk, chunk).tril(), like.new_ones(1, n + 1, n + 1).tril()
-            )
+            return cls(like.new_ones(1, chunk, chunk).tril(), like.new_ones(1, n + 1, n + 1).tril())
         # In float64: the powers of many chunks are rounded once.
         log = decay.double().log()[:, None, None]
         i = torch.arange(chunk, device=like.device)
