@@ -46,6 +46,12 @@ def over_seeds(key: str, pick: Callable[[list[float]], float]) -> Callable[[Any]
     return lambda figures: pick([row[key] for row in figures["seeds"]])
 
 
+def both(figures: Any, steps: int, case: str) -> float:
+    """Forward and backward of `case` over that of ours."""
+    rows = figures[str(steps)]
+    return float(rows[case]["both_ms"] / rows["torch"]["both_ms"])
+
+
 TARGETS = [
     Target("import_time", "import dynprobe, s beyond torch", "<= 0.15",
            lambda f: f["import dynprobe"], lambda v: v <= 0.15),
@@ -94,6 +100,17 @@ TARGETS = [
                lambda f, way=way: refused(f[way]), lambda v: v <= 1)
         for way in ("every state, budget of factors", "every state, budget below one layer")
     ),
+    Target("linear_attention", "T 4,096: naive cumsum / ours, time", ">= 50",
+           lambda f: both(f, 4096, "naive"), lambda v: v >= 50),
+    Target("linear_attention", "T 4,096: ours / naive cumsum, peak memory", "<= 0.125",
+           lambda f: f["peak_mib_4096"]["torch"] / f["peak_mib_4096"]["naive"],
+           lambda v: v <= 0.125),
+    Target("linear_attention", "T 4,096: softmax / ours, time", ">= 5",
+           lambda f: both(f, 4096, "softmax"), lambda v: v >= 5),
+    Target("linear_attention", "T 16,384: softmax / ours, time", ">= 12",
+           lambda f: both(f, 16384, "softmax"), lambda v: v >= 12),
+    Target("linear_attention", "exponent of time from 1k to 16k", "<= 1.25",
+           lambda f: f["exponent"], lambda v: v <= 1.25),
     Target("text_ag_news_gru", "AG News test accuracy, worst seed", ">= 0.85",
            over_seeds("accuracy", min), lambda v: v >= 0.85),
 ]  # fmt: skip

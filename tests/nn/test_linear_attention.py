@@ -345,8 +345,8 @@ def test_errors_say_what_is_wrong():
 
 def test_auto_says_which_backend_it_is():
     q = torch.randn(1, 1, 2, 3)
-    assert linear_attention_backend(q) == "torch"
-    assert linear_attention_backend(q, "reference") == "reference"
+    assert linear_attention_backend(q, q) == "torch"
+    assert linear_attention_backend(q, q, "reference") == "reference"
     code = (
         "import logging, sys, torch; logging.basicConfig(level=logging.INFO)\n"
         "from dynprobe.nn import causal_linear_attention as f\n"

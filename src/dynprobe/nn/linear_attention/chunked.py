@@ -105,10 +105,11 @@ class ChunkedAttention(torch.autograd.Function):
             state[tile.heads] = after
             y = y.view(*tile.cut(exact).shape[:2], -1)
             if options.normalize:
-                inverses = inverse(y[..., -1:] + options.eps)
+                inverses = inverse(y[..., -1] + options.eps)[..., None]
                 tile.cut(scale).copy_(inverses)
-                torch.mul(y[..., :-1], inverses, out=y[..., :-1])
-            tile.cut(exact).copy_(y[..., :-1])
+                torch.mul(y[..., :-1], inverses, out=tile.cut(exact))
+            else:
+                tile.cut(exact).copy_(y[..., :-1])
         before = torch.cat(kept) if kept else state[:0]
         if v.dtype == dtype:
             return exact, state, scale, before, None
@@ -172,12 +173,12 @@ def stream_back(
     for tile in reversed(tiles(q, decay, options, rows=ROWS)):
         w = tile.weights
         features, keys, values = load(tile, q, k, v, options.phi)
-        dy = tile.cut(d_out) * tile.cut(scale)
+        here = tile.cut(out)
+        dy = here.new_zeros(*here.shape[:2], here.shape[2] + 1)
+        torch.mul(tile.cut(d_out), tile.cut(scale), out=dy[..., :-1])
         if options.normalize:
-            last = torch.linalg.vecdot(dy, tile.cut(out)).neg_()
-        else:
-            last = dy.new_zeros(dy.shape[:2])
-        dy = tile.chunks(torch.cat([dy, last[..., None]], dim=-1))
+            dy[..., -1] = torch.linalg.vecdot(dy[..., :-1], here).neg_()
+        dy = tile.chunks(dy)
 
         after_tile = gradient[tile.heads]
         start = kept_end - len(after_tile)
@@ -197,13 +198,11 @@ def stream_back(
         dk_tile = torch.bmm(back.mT, features).baddbmm_(w.leave(values), after.mT)
         dv_tile = torch.bmm(weighted_scores(keys, features, w.within.mT), dy)
         dv_tile.baddbmm_(w.leave(keys), after)
-        for grad, found in (
-            (dq, dq_tile.mul_(options.phi.slope(features))),
-            (dk, dk_tile.mul_(options.phi.slope(keys))),
-            (dv, dv_tile[..., :-1]),
-        ):
-            target = tile.cut(grad)
-            target.copy_(found.reshape(target.shape))
+        for grad, found, phi in ((dq, dq_tile, features), (dk, dk_tile, keys)):
+            target, slope = tile.cut(grad), options.phi.slope(phi)
+            target.copy_(found.mul_(slope).view(target.shape))
+        target = tile.cut(dv)
+        target.copy_(dv_tile.view(here.shape[0], here.shape[1], -1)[..., :-1])
     return dq, dk, dv, gradient
 
 

@@ -94,8 +94,8 @@ def causal_linear_attention(
     check_inputs(q, k, v)
     if eps < 0 or chunk_size < 1:
         raise ValueError(f"eps is {eps} and chunk_size {chunk_size}; eps >= 0, chunk_size >= 1.")
-    name = backends.choose(q, backend)
     q, k, phi = split_map(q, k, feature_map, nonnegative=normalize)
+    name = backends.choose(q, v, backend)
     batch, heads = v.shape[:2]
     state = joined_state(q, v, initial_state)
     k, v = _masked(k, v, phi, kept_tokens(v, mask, lengths))

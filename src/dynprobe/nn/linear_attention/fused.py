@@ -16,29 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynprobe.errors import BackendError
 from dynprobe.nn.linear_attention import triton_kernels as kernels
 from dynprobe.nn.linear_attention.chunked import differentiable_back
 from dynprobe.nn.linear_attention.tiles import Options
 
 SEGMENT = 256
-WIDEST = 256
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor, decay: Tensor | None,
                     options: Options) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """As :func:`~dynprobe.nn.linear_attention.chunked.chunked_attention`, in Triton.
-
-    Raises
-    ------
-    BackendError
-        If features or values are wider than 256.
-    """
-    if max(q.shape[-1], v.shape[-1]) > WIDEST:
-        raise BackendError(
-            f"Features are {q.shape[-1]} wide and values {v.shape[-1]}; the triton backend takes "
-            f"up to {WIDEST}. Use backend='torch'."
-        )
+    """As :func:`~dynprobe.nn.linear_attention.chunked.chunked_attention`, in Triton."""
     # dQ is a difference, and an output rounded to half precision would show in it.
     exact = q.dtype != torch.float32 and torch.is_grad_enabled()
     apply: Any = FusedAttention.apply

@@ -11,10 +11,10 @@ from torch import Tensor
 from dynprobe.nn.linear_attention.feature_maps import ElementwiseMap
 from dynprobe.nn.linear_attention.weights import ChunkWeights
 
-# Chunks per slab of time, and rows (heads x tokens) per tile: 1,024 rows of 64 float32 are
-# 256 KiB, and a tile's dozen of such arrays stay in a second-level cache.
+# Chunks per slab of time, and rows (heads x tokens) per tile. Smaller tiles cost calls, larger ones
+# leave the cache: 4,096 rows of 64 float32 are 1 MiB, and a tile holds a dozen such arrays.
 SLAB = 16
-ROWS = 1024
+ROWS = 4096
 
 
 @dataclass(frozen=True)
