@@ -94,6 +94,10 @@ class BackendError(DynprobeError, RuntimeError):
     """A kernel that is not there, or cannot do what was asked of it."""
 
 
+class CacheError(DynprobeError, TypeError):
+    """A cache of another kind than the model keeps."""
+
+
 class PluginError(DynprobeError, RuntimeError):
     """A plugin that cannot be used: it fails to import or does not keep the contract."""
 

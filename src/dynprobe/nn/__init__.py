@@ -1,4 +1,4 @@
-"""Models that dynprobe ships, for its demonstrations, examples and studies; linear attention."""
+"""Models that dynprobe ships: recurrent networks, linear attention, the linear transformer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,30 @@ if TYPE_CHECKING:
         linear_attention_step,
         noncausal_linear_attention,
     )
+    from dynprobe.nn.linear_transformer import (
+        LinearTransformer,
+        LinearTransformerCache,
+        LinearTransformerConfig,
+        LinearTransformerForCausalLM,
+        LinearTransformerForSequenceClassification,
+        LinearTransformerModel,
+    )
 
-# Public name -> where it lives, imported on first use.
+# Public name -> where it lives, imported on first use: the kernels cost little, but the
+# transformers models cost the import of transformers, several seconds.
+_ATTENTION, _TRANSFORMER = "dynprobe.nn.linear_attention", "dynprobe.nn.linear_transformer"
 _LAZY = {
-    "FavorFeatures": "dynprobe.nn.linear_attention",
-    "causal_linear_attention": "dynprobe.nn.linear_attention",
-    "linear_attention_backend": "dynprobe.nn.linear_attention",
-    "linear_attention_step": "dynprobe.nn.linear_attention",
-    "noncausal_linear_attention": "dynprobe.nn.linear_attention",
+    "FavorFeatures": _ATTENTION,
+    "LinearTransformer": _TRANSFORMER,
+    "LinearTransformerCache": _TRANSFORMER,
+    "LinearTransformerConfig": _TRANSFORMER,
+    "LinearTransformerForCausalLM": _TRANSFORMER,
+    "LinearTransformerForSequenceClassification": _TRANSFORMER,
+    "LinearTransformerModel": _TRANSFORMER,
+    "causal_linear_attention": _ATTENTION,
+    "linear_attention_backend": _ATTENTION,
+    "linear_attention_step": _ATTENTION,
+    "noncausal_linear_attention": _ATTENTION,
 }
 
 __all__ = [
@@ -32,6 +48,12 @@ __all__ = [
     "FavorFeatures",
     "LeakyRNN",
     "LeakyRNNCell",
+    "LinearTransformer",
+    "LinearTransformerCache",
+    "LinearTransformerConfig",
+    "LinearTransformerForCausalLM",
+    "LinearTransformerForSequenceClassification",
+    "LinearTransformerModel",
     "RNNClassifier",
     "UGRNNCell",
     "causal_linear_attention",
