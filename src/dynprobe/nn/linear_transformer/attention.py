@@ -71,9 +71,9 @@ def attend(
         return _reordered(out, order.argsort(dim=1)), state
     outs = []  # rare (more text, padded, to a decaying state), and exact like this
     for t in range(q.shape[2]):
-        now = slice(t, t + 1)
-        token = (x[:, :, now] for x in (q, k, v))
-        out, state = _one_token(*token, kernel, mask[:, now], state)
+        one = slice(t, t + 1)
+        qt, kt, vt = (x[:, :, one] for x in (q, k, v))
+        out, state = _one_token(qt, kt, vt, kernel, mask[:, one], state)
         outs.append(out)
     return torch.cat(outs, dim=2), state
 
@@ -180,6 +180,7 @@ class Mixer(nn.Module):
         q, k, v = (p(hidden_states).unflatten(-1, shape).transpose(1, 2) for p in projections)
         dtype = v.dtype
         if self.config.position_embedding == "rotary":
+            assert positions is not None, "rotary attention needs positions"
             phi = FEATURE_MAPS[self.config.feature_map] if self.favor is None else self.favor
             q, k = (phi(x.to(torch.promote_types(dtype, torch.float32))) for x in (q, k))
             q, k = (rotate(x, positions, self.config.rotary_base) for x in (q, k))

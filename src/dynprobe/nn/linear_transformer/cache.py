@@ -45,7 +45,7 @@ class LayerState:
         return -1
 
 
-class LinearTransformerCache(Cache):  # type: ignore[misc]
+class LinearTransformerCache(Cache):
     """States of all layers, and how many tokens each sequence has.
 
     Attributes

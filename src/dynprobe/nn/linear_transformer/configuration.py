@@ -13,7 +13,7 @@ POSITIONS = ("none", "sinusoidal", "learned", "rotary")
 MAPS = (*FEATURE_MAPS, "favor")
 
 
-class LinearTransformerConfig(PreTrainedConfig):  # type: ignore[misc]
+class LinearTransformerConfig(PreTrainedConfig):
     """Configuration of a :class:`LinearTransformerModel`.
 
     Parameters

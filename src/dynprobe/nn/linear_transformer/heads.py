@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers.generation import GenerationMixin
+from transformers import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast, SequenceClassifierOutputWithPast
 
 from dynprobe.nn.linear_transformer.cache import LinearTransformerCache
@@ -17,7 +17,7 @@ from dynprobe.nn.linear_transformer.model import (
 )
 
 
-class LinearTransformerForCausalLM(LinearTransformerPreTrainedModel, GenerationMixin):  # type: ignore[misc]
+class LinearTransformerForCausalLM(LinearTransformerPreTrainedModel, GenerationMixin):
     """A linear transformer that predicts the next token.
 
     ``generate()`` decodes through a :class:`LinearTransformerCache`: a token costs the same at
@@ -82,6 +82,25 @@ class LinearTransformerForCausalLM(LinearTransformerPreTrainedModel, GenerationM
             hidden_states=out.hidden_states,
         )
         return _returned(result, return_dict, self.config)
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+        """As in transformers, with padding on the right of a prompt brought to its left.
+
+        Generation goes on from the last column, which must be a token of every sequence. Padding
+        takes part in nothing here, so that the prompt means the same.
+        """
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        mask = inputs.get("attention_mask")
+        if mask is None or bool(mask[:, -1].all()):
+            return inputs
+        name = "input_ids" if inputs.get("input_ids") is not None else "inputs_embeds"
+        given = inputs[name]
+        before, local = mask.tensor_split([mask.shape[1] - given.shape[1]], dim=1)
+        order = (local != 0).to(torch.uint8).argsort(dim=1, stable=True)
+        inputs["attention_mask"] = torch.cat([before, local.gather(1, order)], dim=1)
+        rows = torch.arange(len(given), device=given.device)[:, None]
+        inputs[name] = given[rows, order]
+        return inputs
 
 
 class LinearTransformerForSequenceClassification(LinearTransformerPreTrainedModel):

@@ -18,7 +18,7 @@ from dynprobe.nn.linear_transformer.configuration import LinearTransformerConfig
 from dynprobe.nn.linear_transformer.positions import sinusoidal
 
 
-class LinearTransformerBlock(GradientCheckpointingLayer):  # type: ignore[misc]
+class LinearTransformerBlock(GradientCheckpointingLayer):
     """x + attention(norm(x)), then x + feed-forward(norm(x))."""
 
     def __init__(self, config: LinearTransformerConfig, layer_idx: int) -> None:
@@ -47,7 +47,7 @@ class LinearTransformerBlock(GradientCheckpointingLayer):  # type: ignore[misc]
         return out
 
 
-class LinearTransformerPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
+class LinearTransformerPreTrainedModel(PreTrainedModel):
     """What all linear transformers share: loading, saving, initial weights."""
 
     config: LinearTransformerConfig
