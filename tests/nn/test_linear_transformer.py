@@ -277,7 +277,8 @@ def test_the_auto_classes_know_it_once_it_is_asked_for():
     code = (
         "import sys, dynprobe.nn\n"
         "assert 'transformers' not in sys.modules\n"
-        "config = dynprobe.nn.LinearTransformerConfig(vocab_size=9, hidden_size=8, num_attention_heads=2)\n"
+        "sizes = dict(vocab_size=9, hidden_size=8, num_attention_heads=2)\n"
+        "config = dynprobe.nn.LinearTransformerConfig(**sizes)\n"
         "import transformers\n"
         "assert type(transformers.AutoModel.from_config(config)) is dynprobe.nn.LinearTransformer\n"
         "assert transformers.AutoConfig.for_model('linear_transformer').hidden_size == 256\n"
