@@ -69,7 +69,7 @@ def run(way: str | None) -> dict[str, Any]:
         "peak": at_end,
         "peak after forward": at_end if after_forward is None else after_forward,
         "bytes kept": sum(recording.nbytes for recording in recordings),
-        "bytes counted": probe._tracer.kept_bytes,
+        "bytes counted": probe._tracer.budget.used,
         "budget": budget_bytes(given),
         "all states": 4 * TOKENS * sum(probe.recurrence(i.key).state_dim for i in probe.layers),
         "error": error,

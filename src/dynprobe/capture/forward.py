@@ -6,7 +6,6 @@ valid, which tokens came in, which labels belong to them and what was read out.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynprobe.recurrences.arguments import bound_arguments
 from dynprobe.recurrences.observer import Call
 
 
@@ -97,12 +97,9 @@ def read_arguments(
         ``attention_mask`` and ``lengths`` are looked for.
     """
     try:
-        given = inspect.signature(model.forward).bind_partial(*args, **kwargs).arguments
+        given = bound_arguments(model, args, kwargs)
     except (TypeError, ValueError):
         given = dict(kwargs)
-    extra = given.pop("kwargs", None)
-    if isinstance(extra, Mapping):
-        given = {**given, **extra}
 
     def tensor(name: str) -> Tensor | None:
         value = given.get(name)

@@ -50,6 +50,7 @@ class Layer:
     calls: list[TracedCall] = field(default_factory=list)
     #: Why a call could not be read; the model itself went on.
     trouble: Exception | None = None
+    _top: Recurrence | None = None
 
     @property
     def keys(self) -> dict[str, str]:
@@ -59,7 +60,9 @@ class Layer:
     @property
     def top(self) -> Recurrence:
         """The recurrence that the bare name stands for, whether it was chosen or not."""
-        return self.observer.recurrences(self.module)[self.observer.top(self.module)]
+        if self._top is None:
+            self._top = self.observer.recurrences(self.module)[self.observer.top(self.module)]
+        return self._top
 
     def segment(self, traced: TracedCall, suffix: str) -> Segment:
         """States of one recurrence during one call, recovered once."""

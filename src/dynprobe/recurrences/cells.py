@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dynprobe.errors import ShapeError
+from dynprobe.recurrences.arguments import bound_arguments, parameter_names
 from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.observer import Call, Observer, Segment, zeros_state
 
@@ -42,9 +42,8 @@ class CellObserver(Observer):
         # by the names of its parameters, so that the order of keyword arguments does not matter
         values = list(args)
         if kwargs:
-            signature = inspect.signature(module.forward)
-            bound = signature.bind_partial(*args, **kwargs).arguments
-            values = [bound.get(name) for name in signature.parameters]
+            given_by_name = bound_arguments(module, args, kwargs)
+            values = [given_by_name.get(name) for name in parameter_names(module)]
         x: Tensor = values[0]
         given = values[1] if len(values) > 1 else None
         passed = _tensors(given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from dynprobe.errors import NothingRecordedError, RecordingWarning
+from dynprobe.recurrences.arguments import bound_arguments
 from dynprobe.recurrences.observer import Call, Observer
 from dynprobe.recurrences.taps import Seen, Tap
 
@@ -93,6 +93,5 @@ def argument(
     module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], *names: str
 ) -> Any:
     """The first of the named arguments of a module's forward that was given, or None."""
-    bound = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
-    given = {**bound, **kwargs}
+    given = bound_arguments(module, args, kwargs)
     return next((given[n] for n in names if given.get(n) is not None), None)
