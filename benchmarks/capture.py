@@ -11,6 +11,8 @@ they are importable; PATH is a folder of packages to find them in.
 from __future__ import annotations
 
 import argparse
+import gc
+import random
 import statistics
 import time
 from typing import Any
@@ -26,10 +28,13 @@ from machine import save
 def measure(cases: Cases, runs: int) -> dict[str, Any]:
     """Seconds of each case, run in turns so that a busy moment of the machine hits all alike."""
     times: dict[str, list[float]] = {name: [] for name, case in cases.items() if callable(case)}
+    order = random.Random(0)
     for _ in range(runs):
-        for name, taken in times.items():
-            run = cases[name]
+        # nobody always runs after the heaviest, nor pays for its garbage
+        for name in order.sample(list(times), len(times)):
+            taken, run = times[name], cases[name]
             assert callable(run)
+            gc.collect()
             start = time.perf_counter()
             run()
             taken.append(time.perf_counter() - start)

@@ -62,6 +62,9 @@ def run(way: str | None) -> dict[str, Any]:
             model(ids, use_cache=False)
         after_forward = peak()
         recordings = [probe.recording(info.key) for info in probe.layers]
+        if store == "states":  # formed where they are asked for
+            for recording in recordings:
+                _ = recording.states
     except BudgetError as raised:
         error = str(raised)
     at_end = peak()

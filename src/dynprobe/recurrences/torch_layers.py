@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from dynprobe.errors import DynprobeError
@@ -32,9 +31,6 @@ from dynprobe.recurrences.observer import (
     zeros_state,
 )
 from dynprobe.recurrences.scan import linear_scan
-
-#: Numbers of c made from one product: large enough for the product, small enough for a cache.
-BLOCK = 1 << 19
 
 _MAPS: dict[type[nn.RNNBase], type[GatedRecurrence]] = {
     nn.RNN: RNNRecurrence,
@@ -235,29 +231,23 @@ def _cell_states(
 ) -> Tensor:
     """c at every step, (batch, time, hidden), from the known h.
 
-    The gates depend on h and x only, both known at all steps: one product for many steps gives
-    them, and c_t = f_t c_{t-1} + i_t g_t is elementwise. (Inverting h = o tanh(c) instead would
-    lose c wherever tanh saturates.)
+    The gates depend on h and x only, both known at all steps: one product gives them all, and
+    c_t = f_t c_{t-1} + i_t g_t is elementwise. (Inverting h = o tanh(c) instead would lose c
+    wherever tanh saturates.)
     """
     if reverse:
         h, x = flip_valid(h, lengths), flip_valid(x, lengths)
     before = torch.cat([h0.unsqueeze(1), h[:, :-1]], dim=1)
     w = lstm.weights(h, detach=not torch.is_grad_enabled())
     n = 3 * lstm.hidden_size  # c does not need the output gate
-    weight, bias = torch.cat([w.ih[:n], w.hh[:n]], dim=1), w.b_ih[:n] + w.b_hh[:n]
-    size = max(1, BLOCK // max(1, c0.numel()))
-    out = []
-    for some_x, some_h in zip(x.split(size, 1), before.split(size, 1), strict=True):
-        gates = linear(torch.cat([some_x, some_h], dim=-1), weight, bias)
-        i, f, g = gates.chunk(3, dim=-1)
-        if gates.requires_grad:  # autograd keeps what it differentiates
-            c = linear_scan(f.sigmoid(), i.sigmoid() * g.tanh(), c0)
-        else:
-            c = linear_scan(f.sigmoid_(), i.sigmoid_().mul_(g.tanh_()), c0)
-        c0 = c[:, -1]
-        out.append(c)
-    cells = out[0] if len(out) == 1 else torch.cat(out, dim=1)
-    return flip_valid(cells, lengths) if reverse else cells
+    gates = torch.matmul(x, w.ih[:n].T).add_(w.b_ih[:n] + w.b_hh[:n])
+    gates += before @ w.hh[:n].T
+    i, f, g = gates.chunk(3, dim=-1)
+    if gates.requires_grad:  # autograd keeps what it differentiates
+        out = linear_scan(f.sigmoid(), i.sigmoid() * g.tanh(), c0)
+    else:
+        out = linear_scan(f.sigmoid_(), i.sigmoid_().mul_(g.tanh_()), c0)
+    return flip_valid(out, lengths) if reverse else out
 
 
 def flip_valid(x: Tensor, lengths: Tensor | None) -> Tensor:
