@@ -36,7 +36,9 @@ def config(**changes):
 
 def language_model(dtype=torch.float64, **changes):
     torch.manual_seed(1)
-    return LinearTransformerForCausalLM(config(**changes)).to(dtype).eval()
+    return (
+        LinearTransformerForCausalLM(config(tie_word_embeddings=False, **changes)).to(dtype).eval()
+    )
 
 
 def some_ids(batch, steps):

@@ -239,7 +239,9 @@ def test_outputs_as_transformers_gives_them():
     assert torch.equal(model(ids, logits_to_keep=2).logits, out.logits[:, -2:])
     assert torch.equal(model(inputs_embeds=model.model.embed_tokens(ids)).logits, out.logits)
     assert model.train()(ids).past_key_values is None
-    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert model.lm_head.weight is not model.model.embed_tokens.weight
+    tied = LinearTransformerForCausalLM(config())
+    assert tied.lm_head.weight is tied.model.embed_tokens.weight
 
 
 @pytest.mark.parametrize("changes", [{}, VARIANTS["favor"], VARIANTS["retnet"]], ids=str)

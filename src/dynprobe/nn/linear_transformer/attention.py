@@ -186,7 +186,9 @@ class Mixer(nn.Module):
             q, k = (rotate(x, positions, self.config.rotary_base) for x in (q, k))
             v = v.to(q.dtype)
         out = self.mix(q, k, v, mask, past_key_values)
-        out = out.to(dtype) if self.norm is None else self.norm(out).to(dtype)
+        if self.norm is not None:
+            out = self.norm(out.to(self.norm.weight.dtype))
+        out = out.to(dtype)
         mixed: Tensor = self.o_proj(out.transpose(1, 2).flatten(2))
         return mixed
 

@@ -83,13 +83,17 @@ class LinearTransformerForCausalLM(LinearTransformerPreTrainedModel, GenerationM
         )
         return _returned(result, return_dict, self.config)
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, inputs_embeds: Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
         """As in transformers, with padding on the right of a prompt brought to its left.
 
         Generation goes on from the last column, which must be a token of every sequence. Padding
         takes part in nothing here, so that the prompt means the same.
         """
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
+            input_ids, inputs_embeds=inputs_embeds, **kwargs
+        )
         mask = inputs.get("attention_mask")
         if mask is None or bool(mask[:, -1].all()):
             return inputs
