@@ -3,6 +3,7 @@
     python benchmarks/linear_attention.py
     python benchmarks/linear_attention.py --idiap PATH    # a built checkout of fast-transformers
     python benchmarks/linear_attention.py --device cuda
+    python benchmarks/linear_attention.py --generation    # milliseconds a token, by position
 
 CPU: one thread, batch 1, 8 heads, 64 wide, float32. CUDA: batch 4, bfloat16, and what a copy of
 the same bytes costs. Interleaved medians; peak memory of forward + backward in a fresh process
@@ -171,6 +172,39 @@ def on_cpu(path: str | None) -> None:
     save("linear_attention", figures)
 
 
+def generation() -> None:
+    """Milliseconds a token through the cache of a linear transformer, early and late in a text."""
+    from dynprobe.nn import LinearTransformerConfig, LinearTransformerForCausalLM
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = LinearTransformerForCausalLM(LinearTransformerConfig(vocab_size=1000)).eval()
+    positions, each, figures = (100, 16_000), 25, {}
+    with torch.inference_mode():
+        text = torch.randint(0, 1000, (1, positions[-1]))
+        starts = {n: model(text[:, :n], logits_to_keep=1).past_key_values for n in positions}
+        token = text[:, :1]
+        times: dict[int, list[float]] = {n: [] for n in positions}
+        for turn in range(-1, 40):  # turn -1 warms up; the positions take turns
+            for n in positions if turn % 2 else positions[::-1]:
+                cache = starts[n]
+                start = time.perf_counter()
+                for _ in range(each):
+                    model(token, past_key_values=cache)
+                if turn >= 0:
+                    times[n].append(1e3 * (time.perf_counter() - start) / each)
+        for n, cache in starts.items():
+            states = [s for layer in cache.layers for s in layer.recurrent_states.values()]
+            figures[str(n)] = {
+                "ms_per_token": statistics.median(times[n]),
+                "state_numbers": sum(s.numel() for s in states),
+            }
+            print(f"position {n:6}  {figures[str(n)]['ms_per_token']:.3f} ms a token")
+    figures["ratio"] = figures["16000"]["ms_per_token"] / figures["100"]["ms_per_token"]
+    print(f"ratio {figures['ratio']:.3f}")
+    save("linear_attention_generation", figures)
+
+
 def copy_ms(source: torch.Tensor) -> float:
     """Median milliseconds of a copy: as many bytes read as written."""
     target, times = torch.empty_like(source), []
@@ -213,11 +247,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--idiap", metavar="PATH", help="built checkout of idiap/fast-transformers")
+    parser.add_argument("--generation", action="store_true", help="only milliseconds a token")
     arguments = parser.parse_args()
-    if arguments.device == "cuda":
+    if arguments.generation:
+        generation()
+    elif arguments.device == "cuda":
         on_cuda()
     else:
         on_cpu(arguments.idiap)
+        generation()
 
 
 if __name__ == "__main__":

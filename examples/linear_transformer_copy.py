@@ -1,7 +1,7 @@
 """A linear transformer of four layers learns to copy 63 symbols, and to count words.
 
-    python linear_transformer_copy.py          # both tasks, some minutes each on one core
-    python linear_transformer_copy.py quick    # a taste: four symbols, two layers, seconds
+    python linear_transformer_copy.py         # a taste: four symbols, two layers, seconds
+    python linear_transformer_copy.py full    # both tasks, some minutes each on one core
 
 Copying is the task of Katharopoulos et al. (2020): 0 w 0 w, 128 tokens in all, of which the second
 w has to be predicted. Counting is `dynprobe.tasks.categorical`: which of three words comes most.
@@ -20,7 +20,7 @@ from dynprobe.nn import (
 )
 
 torch.set_num_threads(1)
-QUICK = len(sys.argv) < 2 if sys.argv[0] == "-c" else "quick" in sys.argv[1:]
+QUICK = "full" not in sys.argv[1:]
 SYMBOLS, WIDTH = 10, 4 if QUICK else 63
 LAYERS = 2 if QUICK else 4
 SHAPE = {

@@ -38,6 +38,22 @@ def test_quickstart_shows_the_cell_state_and_writes_a_page(tmp_path):
     assert (tmp_path / "quickstart.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_linear_transformer_of_four_layers_copies_and_counts(tmp_path):
+    script = ROOT / "examples" / "linear_transformer_copy.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "full"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = dict(re.findall(r"^(copy|counting): accuracy ([\d.]+)", done.stdout, re.MULTILINE))
+    assert set(found) == {"copy", "counting"}
+    assert all(float(accuracy) >= 0.97 for accuracy in found.values()), found
+
+
 @pytest.mark.parametrize("code", BLOCKS)
 def test_block_of_the_documentation(code, tmp_path):
     run(code, tmp_path)

@@ -69,7 +69,9 @@ def test_gradient_checkpointing_gives_the_same_gradients(changes):
         switch = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
         getattr(model, f"{switch}_checkpointing_enable")({"use_reentrant": reentrant})
         runs = []
-        handle = model.model.layers[0].attention.register_forward_hook(lambda *_: runs.append(1))
+        handle = model.model.layers[0].attention.register_forward_hook(
+            lambda *_, runs=runs: runs.append(1)
+        )
         got = gradients(model, **batch)
         handle.remove()
         assert len(runs) == 2  # forward, and again on the way back

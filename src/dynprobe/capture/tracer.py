@@ -189,7 +189,7 @@ class Tracer:
             call = replace(read(), autocast=autocast)
             self._keep(layer, call, args, kwargs)
         if layer.trouble is None:
-            self._traps.look(call, layer.calls[-1].forward)
+            self._traps.look(layer.observer, call, layer.calls[-1].forward)
 
     def _on_layer(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dynprobe.capture.forward import Forward
 from dynprobe.capture.hooks import Handles
 from dynprobe.recurrences.listening import argument, warn
-from dynprobe.recurrences.observer import Call
+from dynprobe.recurrences.observer import Call, Observer
 
 
 class CacheTraps:
@@ -37,11 +37,12 @@ class CacheTraps:
         """Take the hooks off."""
         self._handles.remove()
 
-    def look(self, call: Call, forward: Forward) -> None:
+    def look(self, observer: Observer, call: Call, forward: Forward) -> None:
         """Look at one call of a mixer."""
         mask = forward.attention_mask
         if (
             call.returned
+            and observer.padding_ends_in_cache
             and mask is not None
             and mask.shape == (call.batch, call.time)
             and not bool(mask[:, -1].all())

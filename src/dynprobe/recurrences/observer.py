@@ -142,6 +142,8 @@ class Observer(ABC):
 
     #: Whether the module's output is (part of) its state, so that a readout can be told by it.
     shows_state = True
+    #: Whether padding on the right changes the final state that the module returns.
+    padding_ends_in_cache = True
 
     @abstractmethod
     def recurrences(self, module: nn.Module) -> dict[str, Recurrence]:

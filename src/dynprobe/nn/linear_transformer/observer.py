@@ -28,6 +28,8 @@ class LinearTransformerObserver(KernelObserver):
     state is marginal (A = I): no token held for ever has a fixed point.
     """
 
+    padding_ends_in_cache = False
+
     def taps(self, module: nn.Module) -> Sequence[Tap]:
         return (Tap(sys.modules[CausalMixer.__module__], "attend"),)
 
