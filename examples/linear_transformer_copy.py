@@ -80,7 +80,7 @@ def copy_task():
         vocab_size=SYMBOLS + 1,
         position_embedding="learned",
         max_position_embeddings=2 * WIDTH + 2,
-        feature_map="squared_relu",  # exact zeros: one position can be told from the next
+        feature_map="squared_relu",
         **SHAPE,
     )
     model = LinearTransformerForCausalLM(config)
