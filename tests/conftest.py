@@ -22,6 +22,7 @@ KINDS = {
     "chromium": lambda: shutil.which("chromium") is not None,
     "cuda": torch.cuda.is_available,
     "fla": lambda: find_spec("fla") is not None,
+    "triton": lambda: find_spec("triton") is not None,
 }
 _skipped: Counter[str] = Counter()
 

@@ -5,7 +5,6 @@ The interpreter is chosen when triton is imported, so those tests run in a proce
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -25,7 +24,7 @@ here = pytest.mark.skipif(
 
 
 @pytest.mark.skipif(INTERPRETED, reason="is the interpreter")
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton")
+@pytest.mark.requires("triton")
 def test_under_the_interpreter():
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
