@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,12 +12,12 @@ from torch import nn
 
 from dynprobe.capture.hooks import Handles
 from dynprobe.capture.layer import Layer
-from dynprobe.recurrences.listening import ListeningObserver
+from dynprobe.recurrences.listening import Heard, ListeningObserver
 from dynprobe.recurrences.observer import Call
 from dynprobe.recurrences.taps import Seen, Sink, close_sink, open_sink
 
 #: Called with the layer, a function that reads the call, and the forward's arguments.
-Heard = Callable[[Layer, Callable[[], Call], tuple[Any, ...], Mapping[str, Any]], None]
+OnHeard = Callable[[Layer, Callable[[], Call], tuple[Any, ...], Mapping[str, Any]], None]
 
 
 class Listener:
@@ -30,7 +31,7 @@ class Listener:
         Called after each forward that did not raise.
     """
 
-    def __init__(self, layer: Layer, heard: Heard) -> None:
+    def __init__(self, layer: Layer, heard: OnHeard) -> None:
         assert isinstance(layer.observer, ListeningObserver)
         self._layer = layer
         self._observer = layer.observer
@@ -104,7 +105,10 @@ class Listener:
             return
         self._heard(
             self._layer,
-            lambda: self._observer.listen(module, sink.seen, sink.prepared, args, kwargs, output),
+            partial(
+                self._observer.listen,
+                Heard(module, args, kwargs, output, sink.seen, sink.prepared),
+            ),
             args,
             kwargs,
         )

@@ -16,8 +16,9 @@ from torch.nn.functional import softplus
 from dynprobe.recurrences.huggingface.source import unit
 from dynprobe.recurrences.kernel import KernelCall, KernelObserver
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.listening import Heard
 from dynprobe.recurrences.rank_one import DELTA, PLAIN, RankOne
-from dynprobe.recurrences.taps import Seen, Tap
+from dynprobe.recurrences.taps import Tap
 
 #: Layer -> the stems of its kernels' names, kind, and numbers of the decay for a key channel (-1),
 #: for a head (1) or none (0).
@@ -73,16 +74,9 @@ class FlaObserver(KernelObserver):
         one = torch.ones(1, 1, 1, device=like.device)
         return one if rates else torch.zeros_like(one)
 
-    def read(
-        self,
-        module: nn.Module,
-        seen: list[Seen],
-        prepared: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: Any,
-    ) -> KernelCall:
-        (call,) = seen
+    def read(self, heard: Heard) -> KernelCall:
+        module = heard.module
+        (call,) = heard.seen
         form, given = self.form(module), _flat_arguments(call.arguments)
         k = given["k"].float()
         if given.get("use_qk_l2norm_in_kernel"):
@@ -97,12 +91,10 @@ class FlaObserver(KernelObserver):
         turn = bool(given.get("state_v_first"))
         final = call.output[1] if isinstance(call.output, tuple) else None
         return self.call(
-            form,
+            module,
             parts,
-            self.scale(module),
             passed=_turned(call.before["initial_state"], turn=turn),
             returned=_turned(final, turn=turn),
-            training=module.training,
         )
 
 

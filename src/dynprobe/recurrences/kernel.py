@@ -132,16 +132,15 @@ class KernelObserver(ListeningObserver):
 
     def call(
         self,
-        form: RankOne,
+        module: nn.Module,
         parts: Mapping[str, Tensor],
-        scale: Tensor,
         *,
         passed: Tensor | None,
         returned: Tensor | None,
-        training: bool,
     ) -> KernelCall:
         """Pack the parts of the kernel's input, (batch, time, *shape) each, into a call."""
-        inputs = form.inputs.join({name: p.float() for name, p in parts.items()})
+        layout = self.form(module).inputs
+        inputs = layout.join({name: p.float() for name, p in parts.items()})
         batch, time = inputs.shape[:2]
 
         def flat(state: Tensor | None) -> tuple[Tensor, ...]:
@@ -154,6 +153,6 @@ class KernelObserver(ListeningObserver):
             inputs.new_empty(batch, time, 0),
             flat(passed),
             flat(returned),
-            training=training,
-            scale=scale.float(),
+            training=module.training,
+            scale=self.scale(module).float(),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -13,6 +14,32 @@ from dynprobe.errors import NothingRecordedError, RecordingWarning
 from dynprobe.recurrences.arguments import bound_arguments
 from dynprobe.recurrences.observer import Call, Observer
 from dynprobe.recurrences.taps import Seen, Tap
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One forward of a module, and what was heard while it ran.
+
+    Attributes
+    ----------
+    module, args, kwargs, output
+        The call, as a forward hook sees it.
+    seen : list of Seen
+        Calls of tapped functions and submodules, in order.
+    prepared : object
+        What :meth:`ListeningObserver.prepare` returned before it.
+    """
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    output: Any
+    seen: list[Seen]
+    prepared: Any
+
+    def argument(self, *names: str) -> Any:
+        """The first of the named arguments that was given, or None."""
+        return argument(self.module, self.args, self.kwargs, *names)
 
 
 class ListeningObserver(Observer):
@@ -34,26 +61,10 @@ class ListeningObserver(Observer):
         return None
 
     @abstractmethod
-    def read(
-        self,
-        module: nn.Module,
-        seen: list[Seen],
-        prepared: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: Any,
-    ) -> Call:
-        """What one forward showed: `seen` in the order of the calls, `prepared` from before it."""
+    def read(self, heard: Heard) -> Call:
+        """What one forward showed."""
 
-    def listen(
-        self,
-        module: nn.Module,
-        seen: list[Seen],
-        prepared: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: Any,
-    ) -> Call:
+    def listen(self, heard: Heard) -> Call:
         """:meth:`read`, unless a kernel took a path that shows nothing.
 
         Raises
@@ -61,27 +72,29 @@ class ListeningObserver(Observer):
         NothingRecordedError
             Then, rather than to record nothing.
         """
-        bypassed = sorted({s.name for s in seen if not s.arguments})
+        name = type(heard.module).__name__
+        bypassed = sorted({s.name for s in heard.seen if not s.arguments})
         if bypassed:
             warn(
-                f"{type(module).__name__} took its unfused path for the recorded call: the fused "
+                f"{name} took its unfused path for the recorded call: the fused "
                 f"kernel {', '.join(bypassed)} does not show its states. Results agree up to "
                 "rounding."
             )
-        calls = [s for s in seen if s.arguments]
+        calls = [s for s in heard.seen if s.arguments]
         if not calls and self.must_hear:
             raise NothingRecordedError(
-                f"{type(module).__name__} ran, but nothing was seen of the computation of its "
+                f"{name} ran, but nothing was seen of the computation of its "
                 "states: a fused or replaced kernel took another path, or this release of its "
                 "library computes them where nobody can listen. Load the model without "
                 "`use_kernels`, put it in eval mode, or use a newer release."
             )
-        return self.read(module, calls, prepared, args, kwargs, output)
+        return self.read(replace(heard, seen=calls))
 
     def observe(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Call:
-        return self.listen(module, [], self.prepare(module, args, kwargs), args, kwargs, output)
+        prepared = self.prepare(module, args, kwargs)
+        return self.listen(Heard(module, args, kwargs, output, [], prepared))
 
 
 def warn(message: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,9 @@ from dynprobe.nn.linear_transformer.attention import CausalMixer, Kernel
 from dynprobe.recurrences import register_recurrence
 from dynprobe.recurrences.kernel import KernelCall, KernelObserver
 from dynprobe.recurrences.layout import Layout
-from dynprobe.recurrences.listening import argument, warn
+from dynprobe.recurrences.listening import Heard, warn
 from dynprobe.recurrences.rank_one import RankOne
-from dynprobe.recurrences.taps import Seen, Tap
+from dynprobe.recurrences.taps import Tap
 
 
 @register_recurrence(CausalMixer)
@@ -59,16 +59,9 @@ class LinearTransformerObserver(KernelObserver):
             return torch.zeros(1, 1, 1, device=like.device)
         return rates.log().reshape(-1, 1, 1)
 
-    def read(
-        self,
-        module: nn.Module,
-        seen: list[Seen],
-        prepared: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: Any,
-    ) -> KernelCall:
-        given, form = seen[-1].arguments, self.form(module)
+    def read(self, heard: Heard) -> KernelCall:
+        module = heard.module
+        given, form = heard.seen[-1].arguments, self.form(module)
         kernel: Kernel = given["kernel"]
         k, v, mask = given["k"], given["v"], given["mask"]
         _, k, phi = split_map(k[:, :, :0], k, kernel.feature_map, nonnegative=False)
@@ -76,7 +69,7 @@ class LinearTransformerObserver(KernelObserver):
         if mask is not None:
             gone = ~mask[:, None, :, None]
             k, v = k.masked_fill(gone, 0.0), v.masked_fill(gone, 0.0)
-            cached = argument(module, args, kwargs, "past_key_values") is not None
+            cached = heard.argument("past_key_values") is not None
             if cached and kernel.decay is not None and not bool(mask[:, -1].all()):
                 warn(
                     "Padding on the right of a call with a cache: the model's state does not decay "
@@ -84,12 +77,10 @@ class LinearTransformerObserver(KernelObserver):
                     "recorded on a state that is too small; pad on the left."
                 )
         return self.call(
-            form,
+            module,
             {"k": k.transpose(1, 2), "u": v.transpose(1, 2)},
-            self.scale(module),
             passed=_flat(given["state"], form),
-            returned=_flat(seen[-1].output[1], form),
-            training=module.training,
+            returned=_flat(heard.seen[-1].output[1], form),
         )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +10,9 @@ from torch import Tensor, nn
 from dynprobe.recurrences.huggingface.source import owner_of, unit
 from dynprobe.recurrences.kernel import KernelCall, KernelObserver
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.listening import Heard
 from dynprobe.recurrences.rank_one import DELTA, RankOne
-from dynprobe.recurrences.taps import Seen, Tap
+from dynprobe.recurrences.taps import Tap
 
 #: Whole sequences and single steps, of gated DeltaNet and of KDA.
 FUNCTIONS = (
@@ -58,16 +58,9 @@ class DeltaRuleObserver(KernelObserver):
     def scale(self, module: nn.Module) -> Tensor:
         return torch.ones(1, 1, 1, device=next(module.parameters()).device)
 
-    def read(
-        self,
-        module: nn.Module,
-        seen: list[Seen],
-        prepared: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: Any,
-    ) -> KernelCall:
-        (call,) = seen
+    def read(self, heard: Heard) -> KernelCall:
+        module = heard.module
+        (call,) = heard.seen
         given, form = call.arguments, self.form(module)
         k = given["key"].float()
         if given.get("use_qk_l2norm_in_kernel"):
@@ -82,12 +75,10 @@ class DeltaRuleObserver(KernelObserver):
             "beta": given["beta"],
         }
         return self.call(
-            form,
+            module,
             parts,
-            self.scale(module),
             passed=call.before["initial_state"],
             returned=call.output[1],
-            training=module.training,
         )
 
 

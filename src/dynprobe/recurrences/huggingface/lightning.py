@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from dynprobe.recurrences.huggingface.source import masked
 from dynprobe.recurrences.kernel import KernelCall, KernelObserver
 from dynprobe.recurrences.layout import Layout
-from dynprobe.recurrences.listening import argument, warn
+from dynprobe.recurrences.listening import Heard, argument, warn
 from dynprobe.recurrences.rank_one import RankOne
-from dynprobe.recurrences.taps import Seen, Tap
+from dynprobe.recurrences.taps import Tap
 
 
 class LightningObserver(KernelObserver):
@@ -52,21 +52,14 @@ class LightningObserver(KernelObserver):
         assert isinstance(slope, Tensor)
         return -slope.float()
 
-    def read(
-        self,
-        module: nn.Module,
-        seen: list[Seen],
-        prepared: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: Any,
-    ) -> KernelCall:
+    def read(self, heard: Heard) -> KernelCall:
+        module = heard.module
         form = self.form(module)
         act: Any = module.act_fn
-        mask = argument(module, args, kwargs, "attention_mask")
-        qkv = masked(act(seen[-1].output), mask)
+        mask = heard.argument("attention_mask")
+        qkv = masked(act(heard.seen[-1].output), mask)
         _, k, v = qkv.unflatten(-1, (form.heads, 3 * form.key)).split(form.key, dim=-1)
-        returned = output[1] if isinstance(output, tuple) else None
+        returned = heard.output[1] if isinstance(heard.output, tuple) else None
         if isinstance(returned, Tensor) and returned.dtype in (torch.bfloat16, torch.float16):
             warn(
                 f"{type(module).__name__} keeps its state in {returned.dtype}: it rounds at every "
@@ -74,10 +67,8 @@ class LightningObserver(KernelObserver):
                 "values, so they differ from the model's own by its rounding."
             )
         return self.call(
-            form,
+            module,
             {"k": k, "u": v},
-            self.scale(module),
-            passed=prepared,
+            passed=heard.prepared,
             returned=returned if isinstance(returned, Tensor) else None,
-            training=module.training,
         )

@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 from dynprobe.recurrences.huggingface.source import cached_state, owner_of
 from dynprobe.recurrences.kernel import KernelCall, KernelObserver
 from dynprobe.recurrences.layout import Layout
-from dynprobe.recurrences.listening import argument, warn
+from dynprobe.recurrences.listening import Heard, argument, warn
 from dynprobe.recurrences.rank_one import RankOne
 from dynprobe.recurrences.taps import Seen, Tap
 
@@ -53,33 +53,26 @@ class Mamba1Observer(KernelObserver):
         a = _a_log(module)
         return -a.float().exp().reshape(-1, 1, a.shape[-1])
 
-    def read(
-        self,
-        module: nn.Module,
-        seen: list[Seen],
-        prepared: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: Any,
-    ) -> KernelCall:
+    def read(self, heard: Heard) -> KernelCall:
+        module = heard.module
         form = self.form(module)
-        batch = output.shape[0]
-        if any(s.name in ("x_proj", "dt_proj") for s in seen):
-            k, u, dt = _from_children(module, {s.name: s for s in seen})
-            passed, returned = prepared, None
+        batch = heard.output.shape[0]
+        if any(s.name in ("x_proj", "dt_proj") for s in heard.seen):
+            k, u, dt = _from_children(module, {s.name: s for s in heard.seen})
+            passed, returned = heard.prepared, None
         else:  # one call for each head
-            k, u, dt = (torch.cat(x, dim=2) for x in zip(*map(_from_scan, seen), strict=True))
-            steps = [s for s in seen if s.name == STEP]
+            k, u, dt = (torch.cat(x, dim=2) for x in zip(*map(_from_scan, heard.seen), strict=True))
+            steps = [s for s in heard.seen if s.name == STEP]
             passed = _heads([s.before["state"] for s in steps])
-            returned = _heads([s.arguments["state"] for s in steps] or _finals(seen))
-            if prepared is not None and not steps and bool(prepared.any()):
+            returned = _heads([s.arguments["state"] for s in steps] or _finals(heard.seen))
+            if heard.prepared is not None and not steps and bool(heard.prepared.any()):
                 warn(
                     f"{type(module).__name__} was given {k.shape[1]} tokens on a cache that "
                     "already holds a state, and restarted from zero: so does the recording. Feed "
                     "the tokens after a warm cache one by one, or all of them at once."
                 )
         if returned is None:
-            cache = argument(module, args, kwargs, "cache_params", "past_key_values")
+            cache = heard.argument("cache_params", "past_key_values")
             returned = cached_state(cache, int(getattr(module, "layer_idx", 0)))
         parts = {
             "k": k.unflatten(2, (form.heads, 1)),
@@ -88,12 +81,10 @@ class Mamba1Observer(KernelObserver):
         }
         assert k.shape[0] == batch
         return self.call(
-            form,
+            module,
             parts,
-            self.scale(module),
             passed=passed,
             returned=returned,
-            training=module.training,
         )
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 from dynprobe.recurrences.huggingface.source import cached_state, masked, owner_of
 from dynprobe.recurrences.kernel import KernelCall, KernelObserver
 from dynprobe.recurrences.layout import Layout
-from dynprobe.recurrences.listening import argument, warn
+from dynprobe.recurrences.listening import Heard, argument, warn
 from dynprobe.recurrences.rank_one import RankOne
 from dynprobe.recurrences.taps import Seen, Tap
 
@@ -55,23 +55,15 @@ class Mamba2Observer(KernelObserver):
         assert isinstance(a, Tensor)
         return -a.float().exp().reshape(-1, 1, 1)
 
-    def read(
-        self,
-        module: nn.Module,
-        seen: list[Seen],
-        prepared: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: Any,
-    ) -> KernelCall:
-        form = self.form(module)
+    def read(self, heard: Heard) -> KernelCall:
+        module = heard.module
         low, high = _limits(module)
-        legacy = any(s.name == "in_proj" for s in seen)
+        legacy = any(s.name == "in_proj" for s in heard.seen)
         if legacy:
-            mask = argument(module, args, kwargs, "attention_mask")
-            x, b, dt = _from_children(module, {s.name: s for s in seen}, mask)
+            mask = heard.argument("attention_mask")
+            x, b, dt = _from_children(module, {s.name: s for s in heard.seen}, mask)
         else:
-            (call,) = seen
+            (call,) = heard.seen
             x, b, dt = _from_scan(call)
             if call.name == STEP and bool((dt != dt.clamp(low, high)).any()):
                 warn(
@@ -81,7 +73,7 @@ class Mamba2Observer(KernelObserver):
                 )
         if legacy or call.name == SCAN:
             dt = dt.clamp(low, high)
-        passed, returned = prepared, None
+        passed, returned = heard.prepared, None
         if not legacy:
             (passed,) = call.before.values()
             if call.name == STEP:
@@ -89,7 +81,7 @@ class Mamba2Observer(KernelObserver):
             elif isinstance(call.output, tuple):
                 returned = call.output[1]
         if returned is None:
-            cache = argument(module, args, kwargs, "cache_params", "past_key_values")
+            cache = heard.argument("cache_params", "past_key_values")
             returned = cached_state(cache, int(getattr(module, "layer_idx", 0)))
         parts = {
             "k": dt[..., None] * x,
@@ -97,12 +89,10 @@ class Mamba2Observer(KernelObserver):
             "rate": dt[..., None],
         }
         return self.call(
-            form,
+            module,
             parts,
-            self.scale(module),
             passed=passed,
             returned=returned,
-            training=module.training,
         )
 
 

@@ -11,9 +11,9 @@ from torch.nn.functional import logsigmoid
 
 from dynprobe.recurrences.kernel import KernelCall, KernelObserver
 from dynprobe.recurrences.layout import Layout
-from dynprobe.recurrences.listening import warn
+from dynprobe.recurrences.listening import Heard, warn
 from dynprobe.recurrences.rank_one import STABILISED, RankOne
-from dynprobe.recurrences.taps import Seen, Tap
+from dynprobe.recurrences.taps import Tap
 
 
 class MLSTMObserver(KernelObserver):
@@ -45,18 +45,11 @@ class MLSTMObserver(KernelObserver):
     def scale(self, module: nn.Module) -> Tensor:
         return torch.ones(1, 1, 1, device=next(module.parameters()).device)
 
-    def read(
-        self,
-        module: nn.Module,
-        seen: list[Seen],
-        prepared: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: Any,
-    ) -> KernelCall:
-        form, given = self.form(module), seen[-1].arguments
+    def read(self, heard: Heard) -> KernelCall:
+        module = heard.module
+        given = heard.seen[-1].arguments
         heads_last = {n: given[n].transpose(1, 2) for n in ("key", "value", "igate", "fgate")}
-        state = output[1] if isinstance(output, tuple) else None
+        state = heard.output[1] if isinstance(heard.output, tuple) else None
         states = tuple(state) if isinstance(state, (tuple, list)) else ()
         if any(s.dtype in (torch.bfloat16, torch.float16) for s in states):
             warn(
@@ -72,12 +65,10 @@ class MLSTMObserver(KernelObserver):
         }
         initial = [given.get(n) for n in ("c_initial", "n_initial", "m_initial")]
         return self.call(
-            form,
+            module,
             parts,
-            self.scale(module),
             passed=_flat([s for s in initial if s is not None]),
             returned=_flat(list(states)),
-            training=module.training,
         )
 
 

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from dynprobe.dynamics.affine import AffineMap, DiagonalMap
 from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.layout import Layout
-from dynprobe.recurrences.listening import ListeningObserver, argument, warn
+from dynprobe.recurrences.listening import Heard, ListeningObserver, warn
 from dynprobe.recurrences.observer import Call, Segment
-from dynprobe.recurrences.taps import Seen
 
 
 class RgLruRecurrence(Recurrence):
@@ -66,30 +65,27 @@ class RgLruObserver(ListeningObserver):
     def how(self, module: nn.Module, suffix: str) -> str:
         return "the output is the state"
 
-    def read(
-        self,
-        module: nn.Module,
-        seen: list[Seen],
-        prepared: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: Any,
-    ) -> Call:
-        x = args[0] if args else kwargs["activations"]
-        position = argument(module, args, kwargs, "position_ids")
+    def read(self, heard: Heard) -> Call:
+        module = heard.module
+        x = heard.args[0] if heard.args else heard.kwargs["activations"]
+        position = heard.argument("position_ids")
         fresh = (position == 0).to(x.dtype)[..., None].expand(*x.shape[:2], 1)
         # what an earlier text left behind is forgotten at position 0
-        goes_on = prepared is not None and not bool((position[..., 0] == 0).all())
-        start = prepared if goes_on else output.new_zeros(output[:, 0].shape)
+        goes_on = heard.prepared is not None and not bool((position[..., 0] == 0).all())
+        start = heard.prepared if goes_on else heard.output.new_zeros(heard.output[:, 0].shape)
         after = module.recurrent_states
-        returned = after if isinstance(after, Tensor) else output[:, -1]
-        if output.dtype in (torch.bfloat16, torch.float16):
+        returned = after if isinstance(after, Tensor) else heard.output[:, -1]
+        if heard.output.dtype in (torch.bfloat16, torch.float16):
             warn(
                 f"{type(module).__name__} keeps its state in {returned.dtype}, but shows it in "
-                f"{output.dtype}: the recorded states are rounded."
+                f"{heard.output.dtype}: the recorded states are rounded."
             )
         return Call(
-            torch.cat([x, fresh], dim=-1), output, (start,), (returned,), training=module.training
+            torch.cat([x, fresh], dim=-1),
+            heard.output,
+            (start,),
+            (returned,),
+            training=module.training,
         )
 
     def recover(self, module: nn.Module, suffix: str, call: Call) -> Segment:

@@ -5,8 +5,7 @@ Stored as the model stores it, relative to a running maximum: unscaled by exp(ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,9 @@ from dynprobe.errors import DynprobeError
 from dynprobe.recurrences.huggingface.source import owner_of
 from dynprobe.recurrences.kernel import KernelCall, KernelObserver
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.listening import Heard
 from dynprobe.recurrences.rank_one import STABILISED, RankOne
-from dynprobe.recurrences.taps import Seen, Tap
+from dynprobe.recurrences.taps import Tap
 
 FUNCTION = "rwkv_linear_attention"
 
@@ -51,19 +51,12 @@ class Rwkv4Observer(KernelObserver):
         state[:, -form.heads :] = -1e38  # nothing seen yet, as the model writes it
         return state
 
-    def read(
-        self,
-        module: nn.Module,
-        seen: list[Seen],
-        prepared: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        output: Any,
-    ) -> KernelCall:
-        (call,) = seen
-        form, given = self.form(module), call.arguments
+    def read(self, heard: Heard) -> KernelCall:
+        module = heard.module
+        (call,) = heard.seen
+        given = call.arguments
         key, value = given["key"], given["value"]
-        hidden = args[0] if args else kwargs["hidden"]
+        hidden = heard.args[0] if heard.args else heard.kwargs["hidden"]
         if key.shape[0] != hidden.shape[0] or key.shape[1] != hidden.shape[1]:
             raise DynprobeError(
                 f"transformers' one-token decoding of RWKV-4 mixes the sequences of a batch: it "
@@ -73,10 +66,8 @@ class Rwkv4Observer(KernelObserver):
             )
         passed, returned = call.before["state"], call.output[1]
         return self.call(
-            form,
+            module,
             {"v": value.unsqueeze(-1), "gate": key},
-            self.scale(module),
             passed=None if passed is None else torch.cat(list(passed), dim=-1),
             returned=None if returned is None else torch.cat(list(returned), dim=-1),
-            training=module.training,
         )
