@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -117,9 +118,7 @@ class Store:
                 )
             return self.project
         assert self.project is not None
-        generator = torch.Generator().manual_seed(self.seed)
-        drawn = torch.randn(self.project, state_dim, generator=generator)
-        return drawn.div_(state_dim**0.5)
+        return _gaussian(self.project, state_dim, self.seed)
 
     def __str__(self) -> str:
         if self.every > 1:
@@ -132,6 +131,13 @@ class Store:
             FACTORS: "factors",
             FINAL: "the final state",
         }[self.what]
+
+
+@functools.lru_cache(maxsize=8)
+def _gaussian(n: int, state_dim: int, seed: int) -> Tensor:
+    """Random directions; drawn once, since every call of a layer projects on the same."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, state_dim, generator=generator).div_(state_dim**0.5)
 
 
 @dataclass

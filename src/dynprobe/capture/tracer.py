@@ -87,7 +87,7 @@ class Tracer:
                 self._listeners.append(Listener(layer, self._on_heard))
             else:
                 self._handles.after(layer.module, self._on_layer, name)
-        self._traps = CacheTraps(model if self._listeners else nn.Module(), self._now)
+        self._traps = CacheTraps(model if self._listeners else nn.Module(), lambda: self._current)
         for name, module in embeddings.items():
             self._handles.after(module, self._on_embedding, name)
         for name, module in linears.items():
@@ -129,9 +129,6 @@ class Tracer:
     @property
     def _current(self) -> Forward | None:
         return self._stack[-1] if self._stack else None
-
-    def _now(self) -> Forward | None:
-        return self._current
 
     def _enter(
         self, _: str, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -235,7 +232,8 @@ class Tracer:
         # a layer that is called on its own, not through the model, has a forward to itself
         forward = self._current or Forward()
         given = args[0] if args else next(iter(kwargs.values()), None)
-        continues = self._continues(layer, call)
+        handed_on = self._handed_on(layer, call)
+        continues = self._continues(layer, call, handed_on=handed_on)
         # the layer's call before this one in the same forward pass, if there is one
         before = layer.calls[-1] if layer.calls else None
         before = before if before is not None and before.forward is forward else None
@@ -260,7 +258,7 @@ class Tracer:
             start,
             broken,
             offset=offset,
-            handed_on=continues and self._handed_on(layer, call),
+            handed_on=continues and handed_on,
         )
         traced.nbytes = self._afford(layer, call)
         if self.store.reduces:
@@ -322,9 +320,9 @@ class Tracer:
         self.budget.used += needed
         return needed
 
-    def _continues(self, layer: Layer, call: Call) -> bool:
+    def _continues(self, layer: Layer, call: Call, *, handed_on: bool) -> bool:
         previous = layer.calls[-1].call if layer.calls else None
-        if previous is not None and self._reordered(previous, call):
+        if previous is not None and not handed_on and self._reordered(previous, call):
             raise SequenceError(
                 f"{layer.name!r} was called with states of its previous call in another order, or "
                 "with some of them only, so its sequences cannot be followed. Keep the batch as it "
@@ -340,7 +338,7 @@ class Tracer:
                     "of one batch; open a new one for the next."
                 )
             return not first
-        return self._handed_on(layer, call)
+        return handed_on
 
     @staticmethod
     def _handed_on(layer: Layer, call: Call) -> bool:
@@ -361,10 +359,8 @@ class Tracer:
             return False
         if not any(bool(s.any()) for s in call.passed):
             return False
-        pairs = list(zip(call.passed, previous.returned, strict=True))
-        return not all(_same_state(s, r) for s, r in pairs) and all(
-            _is_reordered(s, r) for s, r in pairs
-        )
+        pairs = zip(call.passed, previous.returned, strict=True)
+        return all(_is_reordered(s, r) for s, r in pairs)
 
     def _on_embedding(
         self,

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from dynprobe.recurrences.huggingface.source import cached_state, owner_of
-from dynprobe.recurrences.kernel import KernelCall, KernelObserver
+from dynprobe.recurrences.huggingface.mamba import MambaObserver
+from dynprobe.recurrences.huggingface.source import owner_of
+from dynprobe.recurrences.kernel import KernelCall
 from dynprobe.recurrences.layout import Layout
-from dynprobe.recurrences.listening import Heard, argument, warn
+from dynprobe.recurrences.listening import Heard, warn
 from dynprobe.recurrences.rank_one import RankOne
 from dynprobe.recurrences.taps import Seen, Tap
 
 SCAN, STEP = "mamba_selective_scan", "mamba_selective_state_update"
 
 
-class Mamba1Observer(KernelObserver):
+class Mamba1Observer(MambaObserver):
     """MambaMixer and its kin: mamba, falcon_mamba, jamba, zamba (several heads)."""
 
     def taps(self, module: nn.Module) -> Sequence[Tap]:
@@ -37,10 +37,6 @@ class Mamba1Observer(KernelObserver):
             return {}
         names = ("x_proj", "dt_proj", "b_layernorm")
         return {n: m for n in names if isinstance(m := getattr(module, n, None), nn.Module)}
-
-    def prepare(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        cache = argument(module, args, kwargs, "cache_params", "past_key_values")
-        return cached_state(cache, int(getattr(module, "layer_idx", 0)))
 
     def form(self, module: nn.Module) -> RankOne:
         a = _a_log(module)
@@ -72,8 +68,7 @@ class Mamba1Observer(KernelObserver):
                     "the tokens after a warm cache one by one, or all of them at once."
                 )
         if returned is None:
-            cache = heard.argument("cache_params", "past_key_values")
-            returned = cached_state(cache, int(getattr(module, "layer_idx", 0)))
+            returned = self.prepare(module, heard.args, heard.kwargs)  # what it holds now
         parts = {
             "k": k.unflatten(2, (form.heads, 1)),
             "u": u.unflatten(2, (form.u_groups, form.value)),

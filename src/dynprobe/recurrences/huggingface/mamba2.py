@@ -9,17 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from dynprobe.recurrences.huggingface.source import cached_state, masked, owner_of
-from dynprobe.recurrences.kernel import KernelCall, KernelObserver
+from dynprobe.recurrences.huggingface.mamba import MambaObserver
+from dynprobe.recurrences.huggingface.source import masked, owner_of
+from dynprobe.recurrences.kernel import KernelCall
 from dynprobe.recurrences.layout import Layout
-from dynprobe.recurrences.listening import Heard, argument, warn
+from dynprobe.recurrences.listening import Heard, warn
 from dynprobe.recurrences.rank_one import RankOne
 from dynprobe.recurrences.taps import Seen, Tap
 
 SCAN, STEP = "mamba2_chunk_scan", "mamba2_selective_state_update"
 
 
-class Mamba2Observer(KernelObserver):
+class Mamba2Observer(MambaObserver):
     """Mamba2Mixer and its kin: mamba2, zamba2, bamba, falcon_h1, nemotron_h, granitemoehybrid."""
 
     def taps(self, module: nn.Module) -> Sequence[Tap]:
@@ -39,10 +40,6 @@ class Mamba2Observer(KernelObserver):
         if owner_of(module, SCAN) is not None:
             return {}
         return {n: m for n in ("in_proj", "act") if isinstance(m := getattr(module, n), nn.Module)}
-
-    def prepare(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        cache = argument(module, args, kwargs, "cache_params", "past_key_values")
-        return cached_state(cache, int(getattr(module, "layer_idx", 0)))
 
     def form(self, module: nn.Module) -> RankOne:
         heads, width, n = _number(module, "num_heads"), _number(module, "head_dim"), _states(module)
@@ -81,8 +78,7 @@ class Mamba2Observer(KernelObserver):
             elif isinstance(call.output, tuple):
                 returned = call.output[1]
         if returned is None:
-            cache = heard.argument("cache_params", "past_key_values")
-            returned = cached_state(cache, int(getattr(module, "layer_idx", 0)))
+            returned = self.prepare(module, heard.args, heard.kwargs)  # what it holds now
         parts = {
             "k": dt[..., None] * x,
             "u": b,
