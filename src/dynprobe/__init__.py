@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from dynprobe.analysis import analyze
     from dynprobe.analyzers.base import Analyzer, Context, StreamingAnalyzer
     from dynprobe.analyzers.registry import register_analyzer
-    from dynprobe.dynamics.fixed_points import FixedPoints, Status, find_fixed_points
+    from dynprobe.dynamics.certificate import Status
+    from dynprobe.dynamics.fixed_points import FixedPoints
     from dynprobe.dynamics.linearization import Linearization, linearize
+    from dynprobe.dynamics.search import find_fixed_points
     from dynprobe.errors import DynprobeError
     from dynprobe.probe import Probe, attach
     from dynprobe.readout import Readout
@@ -51,13 +53,13 @@ _LAZY = {
     "Recording": "dynprobe.recording",
     "Recurrence": "dynprobe.recurrences",
     "Report": "dynprobe.report",
-    "Status": "dynprobe.dynamics.fixed_points",
+    "Status": "dynprobe.dynamics.certificate",
     "Store": "dynprobe.store",
     "StreamingAnalyzer": "dynprobe.analyzers.base",
     "analyze": "dynprobe.analysis",
     "as_recurrence": "dynprobe.recurrences",
     "attach": "dynprobe.probe",
-    "find_fixed_points": "dynprobe.dynamics.fixed_points",
+    "find_fixed_points": "dynprobe.dynamics.search",
     "linearize": "dynprobe.dynamics.linearization",
     "load": "dynprobe.storage",
     "register_analyzer": "dynprobe.analyzers.registry",

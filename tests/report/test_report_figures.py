@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from report_samples import bare_report, classifier_report
 
 from dynprobe import Report
-from dynprobe.dynamics.fixed_points import Status
+from dynprobe.dynamics.certificate import Status
 from dynprobe.report.figures import FIGURES, pictures, save_pngs
 from dynprobe.report.figures.labels import Label, place_labels
 from dynprobe.report.figures.style import class_colours, new_figure, shown, to_bytes

@@ -10,8 +10,11 @@ from torch import Tensor
 from dynprobe.analyzers.base import Analyzer, Context
 from dynprobe.analyzers.results import Result
 from dynprobe.dimension.spectrum import participation_ratio
-from dynprobe.dynamics.fixed_points import SAME_POINT, FixedPoints, Status, find_fixed_points
+from dynprobe.dynamics.certificate import Status
+from dynprobe.dynamics.condition import SAME_POINT
+from dynprobe.dynamics.fixed_points import FixedPoints
 from dynprobe.dynamics.linearization import linearize
+from dynprobe.dynamics.search import find_fixed_points
 from dynprobe.geometry.moments import Moments
 
 

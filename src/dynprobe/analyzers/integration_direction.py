@@ -12,7 +12,8 @@ from dynprobe.analyzers.base import Analyzer, Context
 from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
 from dynprobe.analyzers.results import Result
-from dynprobe.dynamics.fixed_points import FixedPoints, Status, join
+from dynprobe.dynamics.certificate import Status
+from dynprobe.dynamics.fixed_points import FixedPoints, join
 from dynprobe.dynamics.linearization import Linearization, linearize
 from dynprobe.geometry.simplex import ReadoutGeometry, readout_geometry
 from dynprobe.geometry.subspaces import orthonormal, random_share, share_inside

@@ -1,53 +1,102 @@
-"""Is this point a fixed point? What has to be shown, and how each part is measured.
+"""What is this point? What has to be shown, and how each part is measured.
 
 A small speed proves little: with update gates shut, F(s) - s is small anywhere. The certificate
-asks for four things: the speed, the Newton step that would still be taken in the fast directions,
-the invariant set, and the drift along directions in which I - J is singular.
+of a fixed point asks for four things: the speed, the Newton step that would still be taken in the
+fast directions, the invariant set, and the drift along directions in which I - J is singular.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import IntEnum
 
 import torch
 from torch import Tensor
 
+from dynprobe.dynamics.corrections import FastCorrection
 from dynprobe.dynamics.maps import Map
 
+#: A direction is slow when it relaxes by at most this share a step (tau >= 20).
+SLOW_SPLIT = 0.05
 #: Singular values of the root Jacobian at most this are "none": the point lies on a continuum.
 NULL_SPLIT = 1e-6
 #: Largest Newton step of a fixed point, in units of the state scale.
 STEP_LIMIT = 1e-6
+#: The same of a slow point, in its fast directions: it stays where it landed.
+LANDED = 1e-3
 #: Rounding level of a drift: this many units in the last place of the model's dtype.
 ROUNDING_UNITS = 10.0
 
 
+class Status(IntEnum):
+    """What a point is."""
+
+    FIXED = 0
+    SLOW = 1
+    UNCONVERGED = 2
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """What a search calls small.
+
+    Attributes
+    ----------
+    tol : float
+        Largest speed of a fixed point.
+    slow : float
+        Largest speed of a slow point, in units of the squared scale.
+    scale : float
+        Size of a typical state.
+    """
+
+    tol: float
+    slow: float
+    scale: float
+
+
 @dataclass(frozen=True)
 class Certificate:
-    """Measurements at each point, all (points,).
+    """Measurements at each point, all (points,) but the vectors.
 
     Attributes
     ----------
     speed : Tensor
-        q = 1/2 ||F(s) - s||^2.
+        q = 1/2 ||F(s) - s||^2 (Sussillo & Barak 2013, equation 2).
     step : Tensor
-        Norm of the Newton step in the fast directions of the root form.
+        Norm of the Newton step in the fast directions: of the root form for fixed points, of
+        F(s) - s otherwise.
     drift : Tensor
-        Norm of the residual along the left singular vectors of the slow part; 0 without one.
+        Of fixed points, the residual of the root form along the left null vectors, 0 without
+        any; of others, the residual of F(s) - s along the slow left vectors: how far the point
+        moves along the slow manifold in a step.
     slow_dims : Tensor
-        Number of directions in the slow part.
+        Directions that relax by at most ``SLOW_SPLIT`` a step.
+    null_dims : Tensor
+        Directions in which the root form is singular: the dimension of the continuum of a fixed
+        point. Not measured (0) elsewhere.
     inside : Tensor
         Whether the point lies in the map's invariant box; True where none is known.
-    fixed : Tensor
-        Whether all conditions of a fixed point hold.
+    status : Tensor
+        Of :class:`Status`.
+    left, right : Tensor
+        (points, k, n), slow directions as rows, slowest first: where the point may be moved
+        (right), and what of a push moves it there (left). Zero rows where there are fewer.
     """
 
     speed: Tensor
     step: Tensor
     drift: Tensor
     slow_dims: Tensor
+    null_dims: Tensor
     inside: Tensor
-    fixed: Tensor
+    status: Tensor
+    left: Tensor
+    right: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Certificate:
+        """Some of the points."""
+        return Certificate(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 def speed(system: Map, states: Tensor, inputs: Tensor) -> Tensor:
@@ -55,49 +104,58 @@ def speed(system: Map, states: Tensor, inputs: Tensor) -> Tensor:
     return 0.5 * (system.step(states, inputs) - states).square().sum(1)
 
 
-def certify(
-    system: Map, states: Tensor, inputs: Tensor, *, tol: float, scale: float
-) -> Certificate:
+def certify(system: Map, states: Tensor, inputs: Tensor, cuts: Cuts) -> Certificate:
     """Measure every part of the certificate at each point.
 
     Parameters
     ----------
     states, inputs : Tensor
-        (points, state_dim) and (points, input_dim), float64.
-    tol : float
-        Largest speed of a fixed point.
-    scale : float
-        Size of a typical state.
+        (points, state_dim) and (points, input_dim), float64 and finite.
+    cuts : Cuts
+        What is small.
     """
-    q = speed(system, states, inputs)
-    r = system.root(states, inputs)
-    step, drift, slow = split_residual(system.root_jacobian(states, inputs), r, NULL_SPLIT)
+    residual = system.step(states, inputs) - states
+    q = 0.5 * residual.square().sum(1)
     bound = system.bound(inputs)
     inside = (
-        torch.ones_like(slow, dtype=torch.bool)
+        torch.ones_like(q, dtype=torch.bool)
         if bound is None
         else (states.abs() <= bound * (1 + 1e-9)).all(1)
     )
-    rounding = ROUNDING_UNITS * torch.finfo(system.dtype).eps * scale
-    fixed = (q <= tol) & (step <= STEP_LIMIT * scale) & (drift <= rounding) & inside
-    return Certificate(q, step, drift, slow, inside, fixed)
+    whole = system.jacobian(states, inputs)
+    whole = whole - torch.eye(whole.shape[-1], dtype=whole.dtype, device=whole.device)
+    fast = FastCorrection.of(whole, SLOW_SPLIT)
+    step, drift = fast(residual).norm(dim=1), fast.slow.along(residual).norm(dim=1)
+    slow_dims, null_dims = fast.slow.dims, torch.zeros_like(fast.slow.dims)
 
-
-def split_residual(jac: Tensor, r: Tensor, split: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Newton step in the fast part, residual along the slow part, and its dimension.
-
-    Parameters
-    ----------
-    jac : Tensor
-        (points, n, n), J - I or the root form's Jacobian.
-    r : Tensor
-        (points, n).
-    split : float
-        Singular values at most this belong to the slow part.
-    """
-    u, s, _ = torch.linalg.svd(jac)
-    along = (u.mT @ r.unsqueeze(-1)).squeeze(-1)
-    slow = s <= split
-    step = torch.where(slow, 0.0, along / s.clamp(min=split)).norm(dim=1)
-    drift = torch.where(slow, along, 0.0).norm(dim=1)
-    return step, drift, slow.sum(1)
+    still = (inside & (q <= cuts.tol)).nonzero().flatten()
+    fixed = torch.zeros_like(inside)
+    if len(still):
+        at, x = states[still], inputs[still]
+        jac = system.root_jacobian(at, x)
+        root = (
+            # the cell has no root form of its own
+            FastCorrection(fast.lu.take(still), fast.slow.take(still).up_to(NULL_SPLIT))
+            if torch.equal(jac, whole[still])
+            else FastCorrection.of(jac, NULL_SPLIT)
+        )
+        r = system.root(at, x)
+        remaining, along = root(r).norm(dim=1), root.slow.along(r).norm(dim=1)
+        rounding = ROUNDING_UNITS * torch.finfo(system.dtype).eps * cuts.scale
+        fixed[still] = (remaining <= STEP_LIMIT * cuts.scale) & (along <= rounding)
+        sure = fixed[still]
+        rows = still[sure]
+        step[rows], drift[rows] = remaining[sure], along[sure]
+        null_dims[rows] = root.slow.dims[sure]
+    slow = (
+        ~fixed
+        & inside
+        & (slow_dims > 0)
+        & (q <= cuts.slow * cuts.scale**2)
+        & (step <= LANDED * cuts.scale)
+    )
+    status = torch.full_like(slow_dims, int(Status.UNCONVERGED))
+    status[slow] = int(Status.SLOW)
+    status[fixed] = int(Status.FIXED)
+    left, right = (v.mT.flip(1) for v in (fast.slow.left, fast.slow.right))
+    return Certificate(q, step, drift, slow_dims, null_dims, inside, status, left, right)

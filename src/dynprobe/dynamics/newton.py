@@ -1,25 +1,43 @@
-"""Damped Newton iteration on many points at once, restricted to the fast directions.
+"""Damped Newton iteration on many points at once.
 
-The step solves J d = -r in the span of the right singular vectors of J whose singular value is
-above a split; directions below it are left alone. With a tight split this is Newton's method that
-stays put along an exact continuum of solutions; with a loose split it lands on a slow manifold
-without sliding along it. Damping follows the natural monotonicity test (Deuflhard, "Newton
-methods for nonlinear problems", 2004, section 3.3): a step is accepted when the Newton correction
-it leaves behind, measured with the same Jacobian, is smaller. The test does not depend on how the
-residual is scaled, so saddles are found as readily as attractors.
+Damping follows the natural monotonicity test (Deuflhard, "Newton methods for nonlinear problems",
+2004, section 3.3): a step is accepted when the Newton correction it leaves behind, measured with
+the same Jacobian, is smaller. The test does not depend on how the residual is scaled, so saddles
+are found as readily as attractors. While corrections with one Jacobian shrink fast they are taken
+too: they cost a solution of triangular systems, and a new Jacobian costs its factorisation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-# A step this small against the state scale is rounding, and the iteration ends.
+#: A step this small against the state scale is rounding, and the iteration ends.
 STEP_TOLERANCE = 1e-10
 SMALLEST_DAMPING = 1 / 64
+#: The same Jacobian goes on being used while each correction is at most this share of the last.
+SIMPLIFIED = 0.3
+MOST_SIMPLIFIED = 6
+
+Residual = Callable[[Tensor, Tensor], Tensor]
+
+
+class Correction(Protocol):
+    """r -> -J^-1 r for a batch of Jacobians, or for what of it one wants."""
+
+    def __call__(self, r: Tensor) -> Tensor:
+        """Return (batch, n) for r (batch, n)."""
+
+    def take(self, rows: Tensor) -> Correction:
+        """Some of the batch."""
+
+    @property
+    def usable(self) -> Tensor | None:
+        """(batch,), False where the iteration has to stop: a singular Jacobian. None: all are."""
 
 
 @dataclass(frozen=True)
@@ -30,128 +48,129 @@ class NewtonResult:
     ----------
     states : Tensor
         (batch, n).
-    step : Tensor
-        (batch,), norm of the last full step in the fast directions.
-    iterations : Tensor
-        (batch,) int.
+    converged : Tensor
+        (batch,), whether the last correction was rounding, or a known point was reached.
+    known : Tensor
+        (batch,), which of the known points was reached; -1 for none.
     """
 
     states: Tensor
-    step: Tensor
-    iterations: Tensor
+    converged: Tensor
+    known: Tensor
 
 
-def restricted_newton(
-    residual: Callable[[Tensor, Tensor], Tensor],
-    jacobian: Callable[[Tensor, Tensor], Tensor],
+def damped_newton(
+    residual: Residual,
+    linearise: Callable[[Tensor, Tensor], Correction],
     start: Tensor,
     *,
-    split: float,
     scale: float,
     max_iter: int,
     trust: float = 0.5,
+    known: Tensor | None = None,
+    near: float = 0.0,
 ) -> NewtonResult:
     """Find zeros of `residual` near each row of `start`.
 
     Parameters
     ----------
-    residual, jacobian : callable
+    residual : callable
         Called as ``f(states (b, n), index (b,))``, where index says which rows of `start` these
-        are; return (b, n) and (b, n, n).
+        are; returns (b, n).
+    linearise : callable
+        Called alike; returns the :class:`Correction` there.
     start : Tensor
         (batch, n), float64.
-    split : float
-        Directions whose singular value of the Jacobian is at most this are not moved along.
     scale : float
         Size of a typical state: the unit of the stopping tolerance and of the trust region.
     max_iter : int
-        Iterations per point.
+        Jacobians per point.
     trust : float
         Longest step allowed, in units of `scale`.
+    known, near : Tensor, float, optional
+        (points, n) known zeros; an iterate within `near` of one has arrived there.
     """
     x = start.clone()
-    batch = x.shape[0]
-    step = torch.full((batch,), torch.inf, dtype=x.dtype, device=x.device)
-    iterations = torch.zeros(batch, dtype=torch.int64, device=x.device)
-    active = torch.arange(batch, device=x.device)
+    converged = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    reached = torch.full((len(x),), -1, dtype=torch.int64, device=x.device)
+    active = torch.arange(len(x), device=x.device)
     for _ in range(max_iter):
         if len(active) == 0:
             break
         at = x[active]
-        r, jac = residual(at, active), jacobian(at, active)
-        correction = _Correction.of(jac, split)
-        d = correction(r)
+        correction = linearise(at, active)
+        d = correction(residual(at, active))
         size = d.norm(dim=1)
-        step[active] = size
-        iterations[active] += 1
-        finite = size.isfinite()
-        moving = finite & (size > STEP_TOLERANCE * scale)
-        x[active[finite]] = torch.where(moving[finite, None], at[finite], (at + d)[finite])
-        if not moving.any():
+        going = size.isfinite()
+        if correction.usable is not None:
+            going &= correction.usable
+        rows = going.nonzero().flatten()
+        if len(rows) == 0:
             break
-        active, at, d, size = active[moving], at[moving], d[moving], size[moving]
-        moved, accepted = _damped(
-            residual, correction.take(moving), at, d, size, active, trust * scale
+        active, at, d, size = active[rows], at[rows], d[rows], size[rows]
+        moved, done, accepted = _damped(
+            residual, correction.take(rows), at, d, size, active, trust * scale, scale
         )
         x[active] = moved
-        active = active[accepted]
-    return NewtonResult(x, step, iterations)
-
-
-@dataclass(frozen=True)
-class _Correction:
-    """r -> -J^+ r in the fast directions, for a batch of Jacobians.
-
-    The eigenvectors of J^T J give the right singular vectors at a third of the price of an SVD;
-    that resolves singular values down to about 1e-8 of the largest, well below the splits used.
-    (An LU solve would be cheaper still, but meets exactly singular matrices here, and batched LU
-    on CPU was seen to return wrong numbers from 160 rows on with several threads, torch 2.13.)
-    """
-
-    jac: Tensor  # (batch, n, n)
-    v: Tensor  # (batch, n, n), right singular vectors as columns
-    inverse: Tensor  # (batch, n), inverse squared singular values; 0 for the slow ones
-
-    @classmethod
-    def of(cls, jac: Tensor, split: float) -> _Correction:
-        values, v = torch.linalg.eigh(jac.mT @ jac)
-        tiny = torch.finfo(jac.dtype).tiny
-        return cls(jac, v, torch.where(values > split**2, 1 / values.clamp(min=tiny), 0.0))
-
-    def take(self, rows: Tensor) -> _Correction:
-        return _Correction(self.jac[rows], self.v[rows], self.inverse[rows])
-
-    def __call__(self, r: Tensor) -> Tensor:
-        g = self.jac.mT @ r.unsqueeze(-1)
-        d: Tensor = (self.v @ (self.inverse.unsqueeze(-1) * (self.v.mT @ g))).squeeze(-1)
-        return -d
+        converged[active[done]] = True
+        if known is not None and len(known):
+            distance, which = torch.cdist(moved, known).min(dim=1)
+            there = accepted & ~done & (distance <= near)
+            reached[active[there]] = which[there]
+            x[active[there]] = known[which[there]]
+            done = done | there
+        active = active[accepted & ~done]
+    return NewtonResult(x, converged | (reached >= 0), reached)
 
 
 def _damped(
-    residual: Callable[[Tensor, Tensor], Tensor],
-    correction: _Correction,
+    residual: Residual,
+    correction: Correction,
     at: Tensor,
     d: Tensor,
     size: Tensor,
     index: Tensor,
     longest: float,
-) -> tuple[Tensor, Tensor]:
-    """Try shorter and shorter steps until the correction left behind has shrunk."""
-    damping = (longest / size).clamp(max=1.0)
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Try shorter and shorter steps until the correction left behind has shrunk.
+
+    Returns the new states, whether each has converged, and whether a step was accepted.
+    """
+    rounding = STEP_TOLERANCE * scale
+    first = (longest / size).clamp(max=1.0)
+    damping = first.clone()
     out = at.clone()
-    open_ = torch.ones(len(at), dtype=torch.bool, device=at.device)
-    accepted = torch.zeros_like(open_)
-    while open_.any():
-        rows = open_.nonzero().flatten()
-        lam = damping[rows]
+    accepted = size <= rounding  # nothing is left to try there
+    done = accepted.clone()
+    out[done] += d[done]
+    again: list[tuple[Tensor, Tensor, Tensor]] = []
+    rows = (~done).nonzero().flatten()
+    while len(rows):
+        here, lam = correction.take(rows), damping[rows]
         trial = at[rows] + lam[:, None] * d[rows]
-        left = correction.take(rows)(residual(trial, index[rows]))
+        left = here(residual(trial, index[rows]))
         left_size = left.norm(dim=1)
         good = left_size <= (1 - lam / 4) * size[rows]
-        # the same factorisation is good for one more correction once full steps are taken
-        extra = good & (lam == 1) & (left_size <= 0.25 * size[rows])
-        out[rows[good]] = (trial + torch.where(extra[:, None], left, 0.0))[good]
+        out[rows[good]] = trial[good]
         accepted[rows[good]] = True
+        fast = (good & (lam == 1) & (left_size <= SIMPLIFIED * size[rows])).nonzero().flatten()
+        again.append((rows[fast], left[fast], left_size[fast]))
         damping[rows] = lam / 2
-        open_[rows] = ~good & (lam / 2 >= SMALLEST_DAMPING * (longest / size[rows]).clamp(max=1.0))
-    return out, accepted
+        rows = rows[~good & (lam / 2 >= SMALLEST_DAMPING * first[rows])]
+    for rows, left, left_size in again:
+        for _ in range(MOST_SIMPLIFIED):
+            out[rows] += left
+            small = left_size <= rounding
+            done[rows[small]] = True
+            open_ = (~small).nonzero().flatten()
+            if len(open_) == 0:
+                break
+            rows, last = rows[open_], left_size[open_]
+            left = correction.take(rows)(residual(out[rows], index[rows]))
+            left_size = left.norm(dim=1)
+            fast = (left_size <= SIMPLIFIED * last).nonzero().flatten()
+            rows, left, left_size = rows[fast], left[fast], left_size[fast]
+            if len(rows) == 0:
+                break
+    return out, done, accepted

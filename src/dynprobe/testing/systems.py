@@ -72,13 +72,48 @@ def ring_attractor(
         generator = torch.Generator().manual_seed(seed)
         jitter = torch.randn(units, units, generator=generator, dtype=torch.float64)
         weight = weight + noise * jitter / math.sqrt(units)
+    return _tanh_network(weight), radius
+
+
+def planted_network(
+    units: int, points: int = 5, *, gain: float = 0.5, seed: int = 0
+) -> tuple[nn.RNN, Tensor]:
+    """An nn.RNN of tanh units in float64 with given fixed points, among others.
+
+    Its weights take each planted point to its own pre-activation, W P = atanh(P), and directions
+    outside of the points' span through a random matrix.
+
+    Parameters
+    ----------
+    units, points : int
+        Sizes.
+    gain : float
+        Spectral radius of the random part.
+
+    Returns
+    -------
+    module, planted
+        And the points, (points, units). A bias-free tanh network is odd: the origin and the
+        mirrored points are fixed, too.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    planted = 1.6 * torch.rand(points, units, generator=generator, dtype=torch.float64) - 0.8
+    inverse = torch.linalg.pinv(planted.T)  # (points, units)
+    noise = torch.randn(units, units, generator=generator, dtype=torch.float64)
+    weight = planted.atanh().T @ inverse
+    weight += gain / math.sqrt(units) * (noise - (noise @ planted.T) @ inverse)
+    return _tanh_network(weight), planted
+
+
+def _tanh_network(weight: Tensor) -> nn.RNN:
+    """h' = tanh(W h + 0 x), in float64."""
     # by way of the meta device: an initialisation would draw from the global random state
-    module = nn.RNN(1, units, batch_first=True, dtype=torch.float64, device="meta")
+    module = nn.RNN(1, len(weight), batch_first=True, dtype=torch.float64, device="meta")
     module = module.to_empty(device="cpu")
     with torch.no_grad():
         for name, p in module.named_parameters():
             p.copy_(weight if name == "weight_hh_l0" else torch.zeros_like(p))
-    return module, radius
+    return module
 
 
 def ring_states(units: int, radius: float, phases: Tensor) -> Tensor:

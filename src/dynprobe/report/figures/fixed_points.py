@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dynprobe.analyzers.fixed_points import FixedPointsResult
-from dynprobe.dynamics.fixed_points import Status
+from dynprobe.dynamics.certificate import Status
 from dynprobe.report.figures.plane import faint_cloud, plane_axes, set_frame, xy
 from dynprobe.report.figures.style import (
     ALERT,

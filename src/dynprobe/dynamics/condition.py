@@ -1,0 +1,361 @@
+"""All seeds under one held input: what becomes of each, and whether points are missing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from dynprobe.dynamics.affine import AffineMap
+from dynprobe.dynamics.certificate import SLOW_SPLIT, Certificate, Cuts, Status, certify
+from dynprobe.dynamics.completeness import (
+    Completeness,
+    Verdict,
+    between,
+    index_sum,
+    judge,
+)
+from dynprobe.dynamics.corrections import FastCorrection, FullCorrection
+from dynprobe.dynamics.fixed_points import MERGE, FixedPoints, join, overwrite
+from dynprobe.dynamics.krylov import SPACE, KrylovCorrection
+from dynprobe.dynamics.maps import Map
+from dynprobe.dynamics.newton import Correction, damped_newton
+
+#: Landing and fixed point closer than this (in state scales) are one point.
+SAME_POINT = 1e-3
+#: A slow landing whose residual is what the linearisation at a fixed point says, up to this share,
+#: belongs to that point.
+LINEAR = 0.1
+#: Bytes of Jacobians worked on at once: what stays in a processor's cache, and what fills a GPU.
+CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
+#: Numbers in a state from which no Jacobian is formed for every seed.
+LARGE = 1000
+#: Rounds of new seeds between known points; seeds of one, and their noise in units of an entry's
+#: typical size.
+ROUNDS, ROUND_SEEDS, ROUND_NOISE = 4, 256, 0.5
+#: Slow directions kept of each point.
+MOST_VECTORS = 8
+
+
+@dataclass
+class ConditionSearch:
+    """All seeds under one condition.
+
+    Attributes
+    ----------
+    rows : list of FixedPoints
+        What became of the seeds, chunk after chunk.
+    beyond : list of FixedPoints
+        Fixed points found from seeds that are themselves something else, or from new seeds.
+    known : FixedPoints or None
+        Every distinct zero that Newton's method found, certified once. Seeds share them while
+        they hold the same input.
+    """
+
+    system: Map
+    cuts: Cuts
+    names: tuple[str, ...]
+    condition: int
+    start: Tensor
+    x: Tensor
+    max_iter: int
+    rows: list[FixedPoints] = field(default_factory=list)
+    beyond: list[FixedPoints] = field(default_factory=list)
+    known: FixedPoints | None = None
+    verdict: Completeness | None = None
+    on_continuum: bool = False
+
+    def __post_init__(self) -> None:
+        self.shared = bool((self.x == self.x[:1]).all())
+        self.is_affine = self.system.affine(self.x[:1]) is not None
+        self.merge = MERGE * self.cuts.scale
+
+    def chunks(self) -> list[Tensor]:
+        """Indices of the seeds, in portions that fit the memory."""
+        n = self.system.state_dim
+        budget = CHUNK_BYTES["cuda" if self.start.is_cuda else "cpu"]
+        if self.is_affine:
+            size = budget // (8 * n)
+        elif n >= LARGE:
+            size = 16 * budget // (8 * n * SPACE)
+        else:
+            size = budget // (8 * n * n)
+        return list(torch.arange(len(self.start)).split(min(max(1, size), 4096)))
+
+    # -- one portion of seeds ----------------------------------------------------------------
+
+    def run(self, index: Tensor) -> None:
+        """Search from some of the seeds."""
+        start, x = self.start[index], self.x[index]
+        affine = self.system.affine(x) if self.is_affine else None
+        if affine is not None:
+            self.rows.append(self._solve(affine, start, x, index))
+            return
+        if self.on_continuum:
+            # the seeds before these came to rest on a continuum, where Newton's method slides
+            points = self._land(start, x, index)
+            rest = (points.status != Status.FIXED).nonzero().flatten()
+            if len(rest):
+                which = self._newton(start[rest], x[rest], index[rest])
+                points = self._choose(points, rest, which)
+        else:
+            which = self._newton(start, x, index)
+            points = self._known_at(which, start, x, index)
+            done = (which >= 0) & points.isolated
+            if self.system.state_dim < LARGE:
+                done &= points.slow_dims == 0
+            rest = (~done).nonzero().flatten()
+            if len(rest):
+                landed = self._land(start[rest], x[rest], index[rest])
+                self.on_continuum = bool(
+                    2 * (landed.converged & ~landed.isolated).sum() >= len(index)
+                )
+                every = torch.arange(len(rest))
+                points = overwrite(points, rest, self._choose(landed, every, which[rest]))
+        self.rows.append(points)
+
+    def leave(self, index: Tensor) -> None:
+        """The seeds as they are, UNCONVERGED: the search was interrupted before them."""
+        self.rows.append(self._untouched(self.start[index], self.x[index], index))
+
+    def _newton(self, start: Tensor, x: Tensor, index: Tensor) -> Tensor:
+        """Which known zero Newton's method reaches from each seed, -1 for none; learns new ones."""
+        system = self.system
+        large = system.state_dim >= LARGE
+        known = self.known.states.to(start) if self.shared and self.known is not None else None
+
+        def residual(s: Tensor, i: Tensor) -> Tensor:
+            return system.root(s, x[i])
+
+        def linearise(s: Tensor, i: Tensor) -> Correction:
+            if large:
+                return KrylovCorrection.of(residual, s, i)
+            return FullCorrection.of(system.root_jacobian(s, x[i]))
+
+        found = damped_newton(
+            residual,
+            linearise,
+            start,
+            scale=self.cuts.scale,
+            max_iter=self.max_iter,
+            trust=1.0,
+            known=known,
+            near=SAME_POINT * self.cuts.scale,
+        )
+        which = found.known.cpu()
+        left = (found.converged.cpu() & (which < 0)).nonzero().flatten()
+        while len(left):
+            first = left[:1]
+            number = self._learn(found.states[first], x[first], index[first])
+            assert self.known is not None
+            same = (found.states[left] - found.states[first]).norm(dim=1) <= self.merge
+            if not self.shared:
+                same &= (x[left] == x[first]).all(1)
+            same = same.cpu()
+            which[left[same]] = number
+            left = left[~same]
+        return which
+
+    def _learn(self, state: Tensor, x: Tensor, seed: Tensor) -> int:
+        """Certify a zero unless it is known; its number."""
+        if self.known is not None:
+            distance = (self.known.states - state.cpu()).norm(dim=1)
+            if not self.shared:
+                distance[(self.known.inputs != x.cpu()).any(1)] = torch.inf
+            if float(distance.min()) <= self.merge:
+                return int(distance.argmin())
+        point = self._certified(state, x, seed)
+        self.known = point if self.known is None else join([self.known, point])
+        return len(self.known) - 1
+
+    def _known_at(self, which: Tensor, start: Tensor, x: Tensor, index: Tensor) -> FixedPoints:
+        """One row for each seed: the known zero it reached, or the seed itself."""
+        points = self._untouched(start, x, index)
+        rows = (which >= 0).nonzero().flatten()
+        if len(rows) == 0:
+            return points
+        assert self.known is not None
+        return overwrite(points, rows, replace(self.known[which[rows]], seed=index[rows]))
+
+    def _land(self, start: Tensor, x: Tensor, index: Tensor) -> FixedPoints:
+        """The point of the slow manifold next to each seed, certified."""
+        system = self.system
+        eye = torch.eye(system.state_dim, dtype=start.dtype, device=start.device)
+        # a Jacobian for each seed, however large the state
+        size = max(1, CHUNK_BYTES["cuda" if start.is_cuda else "cpu"] // (8 * eye.numel()))
+        points = []
+        for at in torch.arange(len(start)).split(size):
+            held = x[at]
+
+            def residual(s: Tensor, i: Tensor, held: Tensor = held) -> Tensor:
+                return system.step(s, held[i]) - s
+
+            def linearise(s: Tensor, i: Tensor, held: Tensor = held) -> Correction:
+                return FastCorrection.of(system.jacobian(s, held[i]) - eye, SLOW_SPLIT)
+
+            landed = damped_newton(
+                residual,
+                linearise,
+                start[at],
+                scale=self.cuts.scale,
+                max_iter=self.max_iter,
+            ).states
+            finite = landed.isfinite().all(1, keepdim=True)
+            points.append(self._certified(torch.where(finite, landed, 0.0), held, index[at]))
+        return join(points)
+
+    def _choose(self, landing: FixedPoints, rows: Tensor, which: Tensor) -> FixedPoints:
+        """Some landings replaced by the zero Newton's method reached from the same seed."""
+        has = which >= 0
+        rows, which = rows[has], which[has]
+        if len(rows) == 0:
+            return landing
+        assert self.known is not None
+        zero, landed = self.known[which], landing[rows]
+        near = (zero.states - landed.states).norm(dim=1) <= SAME_POINT * self.cuts.scale
+        lost = landed.status == Status.UNCONVERGED
+        resting = landed.converged & ~landed.isolated
+        better = torch.where(
+            zero.converged,
+            lost | (near & ~resting) | (landed.slow & self._governed(landed, zero)),
+            lost & (zero.speed < landed.speed),
+        )
+        return overwrite(landing, rows[better], replace(zero[better], seed=landed.seed[better]))
+
+    def _governed(self, landed: FixedPoints, zero: FixedPoints) -> Tensor:
+        """Whether landings lie where the linearisation at a fixed point holds.
+
+        The way to a node with a slow mode is no slow manifold of its own.
+        """
+        s, x = landed.states.to(self.start), landed.inputs.to(self.start)
+        at = zero.states.to(self.start)
+        residual, linear = self.system.root(s, x), torch.empty_like(s)
+        for i in range(len(s)):  # one Jacobian at a time
+            jac = self.system.root_jacobian(at[i : i + 1], x[i : i + 1])[0]
+            linear[i] = jac @ (s[i] - at[i])
+        error = (residual - linear).norm(dim=1)
+        return torch.le(error, LINEAR * residual.norm(dim=1)).cpu()
+
+    def _solve(self, affine: AffineMap, start: Tensor, x: Tensor, index: Tensor) -> FixedPoints:
+        """The fixed points of affine maps, in closed form.
+
+        Where an eigenvalue is 1 there is none, or a continuum: the seed is returned where it is,
+        SLOW or UNCONVERGED by its speed, and never as a fixed point.
+        """
+        solution, values = affine.fixed_point(), affine.eigenvalues()
+        solved = solution.isfinite().all(1)
+        states = torch.where(solved[:, None], solution, start)
+        r = affine.apply(states) - states
+        q = 0.5 * r.square().sum(1)
+        away = (1 - values).abs()
+        status = torch.full_like(solved, int(Status.UNCONVERGED), dtype=torch.int64)
+        status[q <= self.cuts.slow * self.cuts.scale**2] = int(Status.SLOW)
+        # rounding grows with the state, and a state of slow modes is large
+        size = 1 + states.square().sum(1)
+        status[solved & (q <= self.cuts.tol * size)] = int(Status.FIXED)
+        drift = r.norm(dim=1)
+        step = torch.where(solved, drift / away.amin(1), drift)
+        dims = (away <= SLOW_SPLIT).sum(1)
+        none = states.new_zeros(len(states), 0, states.shape[1])
+        inside = torch.ones_like(solved)
+        found = Certificate(
+            q, step, drift, dims, torch.zeros_like(dims), inside, status, none, none
+        )
+        return self._points(states, x, found, index)
+
+    # -- all of them -------------------------------------------------------------------------
+
+    def complete(self, rounds: int, generator: torch.Generator, *, interrupted: bool) -> None:
+        """Check the indices, search between known points while they do not add up, and judge."""
+        name = self.names[self.condition]
+        if self.is_affine:
+            found = join(self.rows)
+            if bool(found.converged.all()):
+                reason = "the map is affine: its only fixed point is solved for"
+                self.verdict = Completeness(name, Verdict.CLOSED_FORM, None, 0, reason)
+            else:
+                reason = "the map is affine and has an eigenvalue 1: no isolated fixed point"
+                self.verdict = Completeness(name, Verdict.NOT_APPLICABLE, None, 0, reason)
+            return
+        self.beyond = self._beyond()
+        bounded = self.shared and self.system.bound(self.x[:1]) is not None
+        spent = 0
+        while True:
+            points = join([*self.rows, *self.beyond])
+            continuum = bool((points.converged & ~points.isolated).any())
+            total = None
+            if bounded and not continuum and not interrupted:
+                fixed = points.unique()
+                total = index_sum(
+                    self.system, fixed.states.to(self.start), fixed.inputs.to(self.start)
+                )
+            if total in (None, 1) or spent >= rounds:
+                break
+            spent += 1
+            self._search_between(points.unique().states, generator)
+            self.beyond = self._beyond()
+        self.verdict = judge(
+            name,
+            shared=self.shared,
+            bounded=bounded,
+            interrupted=interrupted,
+            total=total,
+            rounds=spent,
+        )
+
+    def _search_between(self, known: Tensor, generator: torch.Generator) -> None:
+        typical = self.cuts.scale / math.sqrt(self.start.shape[1])
+        around = known if len(known) else self.start.cpu()
+        new = between(around, ROUND_SEEDS, ROUND_NOISE * typical, generator).to(self.start)
+        for index in torch.arange(len(new)).split(len(self.chunks()[0])):
+            x = self.x[:1].expand(len(index), -1)
+            self._newton(new[index], x, torch.full_like(index, -1))
+
+    def _beyond(self) -> list[FixedPoints]:
+        """Known fixed points that no seed's own row is."""
+        if self.known is None:
+            return []
+        rows = join(self.rows)
+        rows, fixed = rows[rows.converged], self.known[self.known.isolated].unique()
+        new = torch.ones(len(fixed), dtype=torch.bool)
+        for i in range(len(fixed)):
+            near = (rows.states - fixed.states[i]).norm(dim=1) <= self.merge
+            new[i] = not bool((near & (rows.inputs == fixed.inputs[i]).all(1)).any())
+        return [fixed[new]] if bool(new.any()) else []
+
+    # -- rows --------------------------------------------------------------------------------
+
+    def _certified(self, states: Tensor, x: Tensor, index: Tensor) -> FixedPoints:
+        return self._points(states, x, certify(self.system, states, x, self.cuts), index)
+
+    def _untouched(self, start: Tensor, x: Tensor, index: Tensor) -> FixedPoints:
+        unknown = torch.full((len(start),), torch.nan, dtype=start.dtype)
+        zero = torch.zeros(len(start), dtype=torch.int64)
+        none = start.new_zeros(len(start), 0, start.shape[1])
+        status = zero + int(Status.UNCONVERGED)
+        nothing = Certificate(unknown, unknown, unknown, zero, zero, zero == 1, status, none, none)
+        return self._points(start, x, nothing, index)
+
+    def _points(self, states: Tensor, x: Tensor, found: Certificate, index: Tensor) -> FixedPoints:
+        return FixedPoints(
+            states=states.cpu(),
+            inputs=x.cpu(),
+            speed=found.speed.cpu(),
+            status=found.status.cpu(),
+            isolated=((found.status == Status.FIXED) & (found.null_dims == 0)).cpu(),
+            drift=found.drift.cpu(),
+            step=found.step.cpu(),
+            slow_dims=found.slow_dims.cpu(),
+            null_dims=found.null_dims.cpu(),
+            left=found.left[:, :MOST_VECTORS].cpu(),
+            right=found.right[:, :MOST_VECTORS].cpu(),
+            inside=found.inside.cpu(),
+            seed=index,
+            condition=torch.full((len(states),), self.condition, dtype=torch.int64),
+            conditions=self.names,
+            scale=self.cuts.scale,
+            tol=self.cuts.tol,
+            slow_tol=self.cuts.slow,
+        )
