@@ -113,9 +113,7 @@ def find_fixed_points(
     searches: list[ConditionSearch] = []
     interrupted = False
     for c, x in enumerate(held):
-        search = ConditionSearch(
-            recurrence, Cuts(tol, slow_tol, scale), names, c, start, x, max_iter
-        )
+        search = ConditionSearch(recurrence, cuts, names, c, start, x, max_iter)
         searches.append(search)
         for at in search.chunks():
             try:
