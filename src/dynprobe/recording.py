@@ -17,9 +17,12 @@ from dynprobe.errors import BudgetError, LargeStatesError, NonFiniteStatesError,
 from dynprobe.readout import Readout
 from dynprobe.recurrences.base import check_width
 from dynprobe.recurrences.factors import Factors
+from dynprobe.recurrences.gram import gram
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.participation import participation_ratio
 from dynprobe.recurrences.principal import PCA, principal_components
 from dynprobe.recurrences.rank_one import STABILISED, RankOne
+from dynprobe.recurrences.state_matrix import STATE, StateMatrix, state_matrix
 from dynprobe.store import DEFAULT_BUDGET, STATES, Budget, Store, budget_bytes, size
 
 
@@ -465,13 +468,45 @@ class Recording:
         due = (torch.arange(self.shape[1]) + 1) * self.meta.store.every - 1
         return bool(((self.steps.cpu() != due) & self.mask.cpu()).any())
 
-    def project(self, directions: Tensor | None = None) -> Tensor:
+    def matrix(self, of: str = STATE, *, maximum: bool = True) -> StateMatrix:
+        """All valid states as the rows of one matrix, formed or not.
+
+        Parameters
+        ----------
+        of : {"S", "S/t", "S/z"}
+            Which: the states; each divided by the number of tokens since the first that was
+            recorded, so that an undecayed sum becomes a mean; or, of recurrences with a
+            normaliser, the matrices alone, each row divided by its normaliser.
+        maximum : bool
+            Whether the running maximum of stabilised states is a part of them.
+
+        Raises
+        ------
+        LargeStatesError
+            If projections were kept.
+        UnknownNameError
+            For another `of`, or for "S/z" where there is no normaliser.
+        """
+        if self.meta.store.project is not None:
+            self.flat()  # says what is there instead
+        states = self.factors if self._kept is None else self._kept
+        if not maximum and self.form is not None and self.form.kind == STABILISED:
+            if isinstance(states, Factors):
+                states = replace(states, maximum=None)
+            else:
+                states = states[..., : -self.form.heads]
+        return state_matrix(states, self.mask, of, form=self.form, steps=self.steps)
+
+    def project(self, directions: Tensor | None = None, *, of: str = STATE) -> Tensor:
         """Inner products of every state with some directions; factors are not formed for it.
 
         Parameters
         ----------
         directions : Tensor, optional
-            (n, state_dim). Left out, for a recording of projections: those it was recorded with.
+            (n, state_dim), or of "S/z" (n, heads * key * value). Left out, for a recording of
+            projections: those it was recorded with.
+        of : {"S", "S/t", "S/z"}
+            Of which states, see :meth:`matrix`.
 
         Returns
         -------
@@ -479,62 +514,61 @@ class Recording:
             (sequences, time, n); zero after the end of a sequence.
         """
         if self.meta.store.project is not None:
-            if directions is not None:
+            if directions is not None or of != STATE:
                 raise LargeStatesError(
                     f"Only {self.meta.store} were kept of {self.layer!r}: rec.project() gives "
                     "them, other directions cannot be had any more."
                 )
             assert self._kept is not None
             return self._kept
+        matrix = self.matrix(of)
         if directions is None:
-            raise ShapeError(f"Give directions to project on, (n, {self.layout.size}).")
+            raise ShapeError(f"Give directions to project on, (n, {matrix.width}).")
         if directions.dim() != 2:
             raise ShapeError(
                 f"directions have shape {tuple(directions.shape)}; one direction is x[None]."
             )
-        check_width(directions, self.layout.size, "directions")
-        if self._kept is not None:
-            return self._kept @ directions.to(self._kept).T
-        return self.factors.project_flat(directions).masked_fill(~self.mask[..., None], 0)
+        check_width(directions, matrix.width, "directions")
+        return matrix.project(directions)
 
-    def gram(self) -> Tensor:
+    def gram(self, of: str = STATE) -> Tensor:
         """(valid tokens, valid tokens), inner products of all valid states.
 
         The running maximum of stabilised states is left out. Memory grows with the square of
-        the number of tokens; where a state decays by more than one number a head, all states are
-        formed for it.
+        the number of tokens; no more than some states are ever formed. See :meth:`matrix`.
 
         Raises
         ------
         LargeStatesError
             If projections were kept.
-        BudgetError
-            If states have to be formed and do not fit the budget.
         """
-        if self._kept is not None:
-            flat = self.flat()
-            if self.form is not None and self.form.kind == STABILISED:
-                flat = flat[:, : -self.form.heads]
-            return flat @ flat.T
-        if not self.factors.scalar_decay:
-            self._afford(math.prod(self.shape) * 4)
-        valid = self.mask.flatten()
-        return self.factors.gram()[valid][:, valid]
+        return gram(self.matrix(of, maximum=False))
 
-    def pca(self, k: int, *, seed: int = 0) -> PCA:
+    def pca(self, k: int, *, of: str = STATE, seed: int = 0) -> PCA:
         """The leading principal components of all valid states, formed or not.
 
-        See :func:`dynprobe.recurrences.principal.principal_components`.
+        See :meth:`matrix` and :func:`dynprobe.recurrences.principal.principal_components`.
 
         Raises
         ------
         LargeStatesError
             If projections were kept.
         """
-        if self.meta.store.project is not None:
-            self.flat()  # says what is there instead
-        states = self.factors if self._kept is None else self._kept
-        return principal_components(states, self.mask, k, seed=seed)
+        return principal_components(self.matrix(of), k, seed=seed)
+
+    def participation_ratio(
+        self, of: str = STATE, *, exact: bool | None = None, seed: int = 0
+    ) -> float:
+        """Participation ratio of all valid states, formed or not.
+
+        See :meth:`matrix` and :func:`dynprobe.recurrences.participation.participation_ratio`.
+
+        Raises
+        ------
+        LargeStatesError
+            If projections were kept.
+        """
+        return participation_ratio(self.matrix(of), exact=exact, seed=seed)
 
     def flat(self) -> Tensor:
         """(valid rows, state_dim): every valid state that was kept, sequence after sequence."""

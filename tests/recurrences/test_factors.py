@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dynprobe.dimension import participation_ratio
+from dynprobe.errors import UnknownNameError
+from dynprobe.recurrences.gram import gram
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.participation import participation_ratio as participation_ratio_of
 from dynprobe.recurrences.principal import principal_components
 from dynprobe.recurrences.rank_one import DELTA, PLAIN, STABILISED, RankOne
+from dynprobe.recurrences.state_matrix import state_matrix
 
 H, K, V, T, B = 4, 3, 5, 23, 2
 FORMS = {
@@ -49,16 +54,15 @@ FORMS = {
 }
 
 
-@pytest.fixture(params=FORMS, ids=str)
-def case(request):
-    form = FORMS[request.param]
+def made(name):
+    form = FORMS[name]
     x = torch.randn(B, T, form.inputs.size, dtype=torch.float64)
     parts = form.inputs.split(x)
     if "rate" in parts:
         parts["rate"].abs_().mul_(-0.3)
     if "beta" in parts:
         parts["beta"].sigmoid_().mul_(2)
-    shape = (H, 1, V) if request.param == "decay of every number" else (H, 1, 1)
+    shape = (H, 1, V) if name == "decay of every number" else (H, 1, 1)
     scale = 0.2 + torch.rand(shape, dtype=torch.float64)
     if form.rates == 0:
         scale = -0.3 * scale
@@ -68,6 +72,11 @@ def case(request):
         state = form.step(state, x[:, t], scale)
         states.append(state)
     return form, form.factors(x, initial, scale), torch.stack(states, dim=1)
+
+
+@pytest.fixture(params=FORMS, ids=str)
+def case(request):
+    return made(request.param)
 
 
 def test_states(case):
@@ -101,26 +110,99 @@ def test_weighted_sums(case):
     torch.testing.assert_close(factors.adjoint(weights), expected)
 
 
-def test_gram(case):
-    form, factors, states = case
-    flat = form.matrix(states).flatten(2).flatten(0, 1)
-    torch.testing.assert_close(factors.gram(), flat @ flat.T)
-
-
-def test_principal_components(case):
-    form, factors, states = case
+def matrices(name, of):
+    """The same states as factors, formed by the library's own map, and by their definition."""
+    form, factors, states = made(name)
     mask = torch.ones(B, T, dtype=torch.bool)
     mask[1, 17:] = False
-    flat = states[mask]
+    if of == "S/t":
+        plain = states / torch.arange(1, T + 1)[:, None]
+    elif of == "S/z":
+        matrix = form.matrix(states)
+        plain = (matrix[..., :V] / matrix[..., V:]).flatten(2)
+    else:
+        plain = states
+    return (
+        state_matrix(factors, mask, of),
+        state_matrix(states, mask, of, form=form),
+        plain,
+        mask,
+    )
+
+
+kinds = pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        (name, of)
+        for name, form in FORMS.items()
+        for of in ("S", "S/t", "S/z")
+        if form.normaliser or of != "S/z"
+    ],
+)
+
+
+@kinds
+def test_products_with_the_matrix_of_states(name, of):
+    *both, plain, mask = matrices(name, of)
+    x = torch.randn(4, plain.shape[-1], dtype=torch.float64)
+    flat = plain[mask]
+    for matrix in both:
+        assert matrix.width == plain.shape[-1]
+        torch.testing.assert_close(matrix.project(x)[mask], flat @ x.T)
+        assert not matrix.project(x)[~mask].any()
+        torch.testing.assert_close(gram(matrix), flat @ flat.T)
+        torch.testing.assert_close(matrix.mean, flat.mean(0))
+        centred = torch.zeros_like(plain)
+        centred[mask] = flat - flat.mean(0)
+        y = torch.randn(B * T, 4, dtype=torch.float64)
+        torch.testing.assert_close(matrix.transposed(y), centred.flatten(0, 1).T @ y)
+
+
+@kinds
+@pytest.mark.parametrize("size", [8, 64])
+def test_principal_components(name, of, size, monkeypatch):
+    monkeypatch.setattr("dynprobe.recurrences.rows.CHUNK", size)
+    monkeypatch.setattr("dynprobe.recurrences.gram.CHUNK", size)
+    *both, plain, mask = matrices(name, of)
+    flat = plain[mask]
     exact = torch.linalg.svdvals(flat - flat.mean(0)) ** 2 / (len(flat) - 1)
-    for given in (factors, states):
-        pca = principal_components(given, mask, 3)
+    for matrix in both:
+        pca = principal_components(matrix, 3)
         torch.testing.assert_close(pca.variance, exact[:3], rtol=1e-6, atol=1e-9)
         torch.testing.assert_close(pca.mean, flat.mean(0))
         assert pca.total_variance == pytest.approx(float(exact.sum()))
         scores = (flat - pca.mean) @ pca.components.T
         torch.testing.assert_close(pca.scores[mask], scores)
         assert not pca.scores[~mask].any()
+        ratio = participation_ratio(exact)
+        assert participation_ratio_of(matrix) == pytest.approx(ratio, rel=1e-9)
+        # one of every ten random probes of the variance that sixteen components leave
+        assert participation_ratio_of(matrix, exact=False) == pytest.approx(ratio, rel=0.02)
+
+
+def test_a_state_that_counts_nothing_yet_is_zero_when_divided():
+    form = FORMS["normaliser"]
+    x = torch.randn(1, 6, form.inputs.size, dtype=torch.float64)
+    x[:, :3] = 0
+    zero = torch.zeros(1, form.layout.size, dtype=torch.float64)
+    factors = form.factors(x, zero, torch.ones(1, 1, 1, dtype=torch.float64))
+    mask = torch.ones(1, 6, dtype=torch.bool)
+    directions = torch.eye(H * K * V, dtype=torch.float64)
+    divided = state_matrix(factors, mask, "S/z").project(directions)
+    assert not divided[:, :3].any()
+    assert divided.isfinite().all()
+    torch.testing.assert_close(
+        divided, state_matrix(factors.states(), mask, "S/z", form=form).project(directions)
+    )
+
+
+def test_other_states_are_named():
+    form = FORMS["delta"]
+    states, mask = torch.zeros(1, 5, form.layout.size), torch.ones(1, 5, dtype=torch.bool)
+    with pytest.raises(UnknownNameError, match="have no normaliser"):
+        state_matrix(states, mask, "S/z", form=form)
+    with pytest.raises(UnknownNameError, match="no states of='S/x'"):
+        state_matrix(states, mask, "S/x")
 
 
 def test_a_form_survives_a_file():

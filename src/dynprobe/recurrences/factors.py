@@ -8,8 +8,8 @@ projections, inner products, principal components.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -74,6 +74,19 @@ class Factors:
         rate = 1 if self.rate is None else self.rate.shape[-1]
         return rate == 1 and self.scale.shape[-2:] == (1, 1)
 
+    @property
+    def row_decay(self) -> bool:
+        """Whether the numbers of a row decay alike: then rows have closed forms of their own."""
+        return self.scale.shape[-1] == 1
+
+    def to(self, dtype: torch.dtype) -> Factors:
+        """The same in another precision."""
+        held: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, value in held.items():
+            if isinstance(value, Tensor):
+                held[name] = value.to(dtype)
+        return Factors(**held)
+
     def log_decay(self, at: slice = slice(None)) -> Tensor:
         """(sequences, time, heads, key or 1, columns or 1) of some of the tokens."""
         if self.rate is not None:
@@ -92,9 +105,8 @@ class Factors:
         start = self.start
         for begin in range(0, self.time, size):
             at = slice(begin, begin + size)
-            added = self._spread(self.k[:, at]).unsqueeze(-1) * self._spread(
-                self.u[:, at]
-            ).unsqueeze(-2)
+            k, u = self.spread(self.k[:, at]), self.spread(self.u[:, at])
+            added = k.unsqueeze(-1) * u.unsqueeze(-2)
             decay = self.log_decay(at)
             # in place where it is a tensor of its own, and not the expanded scale
             decay = decay.exp() if self.rate is None else decay.exp_()
@@ -102,7 +114,7 @@ class Factors:
             start = block[:, -1].clone()
             yield begin, block
 
-    def _spread(self, vectors: Tensor) -> Tensor:
+    def spread(self, vectors: Tensor) -> Tensor:
         """One vector for every head; a view where they all share it."""
         groups, heads = vectors.shape[-2], self.form.heads
         if groups in (1, heads):
@@ -163,10 +175,28 @@ class Factors:
             out = [block.flatten(2) @ flat for _, block in self.blocks()]
             empty = self.start.new_empty(self.k.shape[0], 0, len(directions))
             return torch.cat(out, dim=1) if out else empty
-        k, u = self._spread(self.k), self._spread(self.u)
-        added = torch.einsum("bthk,nhkv,bthv->bthn", k, directions, u)
+        n, heads, key, columns = directions.shape
+        stacked = directions.permute(1, 2, 0, 3).reshape(heads, key, n * columns)
+        added = []
+        for k, u, _ in self._pieces(n * columns):
+            products = (k @ stacked).unflatten(-1, (n, columns))
+            added.append((products * u.unsqueeze(-2)).sum(-1))
         start = torch.einsum("bhkv,nhkv->bhn", self.start, directions)
-        return linear_scan(self.log_decay()[..., 0].exp(), added, start).sum(-2)
+        if not added:
+            return start.new_empty(len(start), 0, n)
+        by_time = torch.cat(added, dim=2).transpose(1, 2)
+        return linear_scan(self.log_decay()[..., 0].exp(), by_time, start).sum(-2)
+
+    def _pieces(self, width: int) -> Iterator[tuple[Tensor, Tensor, slice]]:
+        """k and u (sequences, heads, some time, ...), as many as a processor's cache likes.
+
+        `width` numbers for each token, head and sequence is what is made of them.
+        """
+        size = max(1, BLOCK // max(1, width * self.k.shape[0] * self.form.heads))
+        for begin in range(0, self.time, size):
+            at = slice(begin, begin + size)
+            k, u = self.spread(self.k[:, at]), self.spread(self.u[:, at])
+            yield k.transpose(1, 2), u.transpose(1, 2), at
 
     def project_flat(self, directions: Tensor) -> Tensor:
         """The same for flat directions (n, state_dim), the running maximum included."""
@@ -191,43 +221,15 @@ class Factors:
         later = torch.cat([decay[:, 1:], torch.ones_like(decay[:, :1])], dim=1).flip(1)
         w = weights.unsqueeze(-2).expand(-1, -1, self.form.heads, -1)
         reverse = linear_scan(later, w.flip(1), torch.zeros_like(w[:, 0])).flip(1)
-        k, u = self._spread(self.k), self._spread(self.u)
-        total = torch.einsum("bthk,bthn,bthv->nhkv", k, reverse, u)
+        heads, key, columns = self.start.shape[1:]
+        n = weights.shape[-1]
+        total = self.start.new_zeros(heads, key, n * columns)
+        for k, u, at in self._pieces(n * columns):
+            weighted = reverse[:, at].transpose(1, 2).unsqueeze(-1) * u.unsqueeze(-2)
+            # sequences and time are summed over together
+            left, right = k.transpose(0, 1).flatten(1, 2), weighted.transpose(0, 1).flatten(1, 2)
+            total = torch.baddbmm(total, left.mT, right.flatten(2))
         first = decay[:, 0] * reverse[:, 0]
-        return total + torch.einsum("bhn,bhkv->nhkv", first, self.start)
-
-    @full_precision
-    def gram(self) -> Tensor:
-        """Inner products of all states of all sequences, (sequences * time, sequences * time).
-
-        With one decay a head, a two-dimensional leaky sum of (k_s . k_t)(u_s . u_t), exact and
-        without forming a state; otherwise all states are formed.
-        """
-        n = self.k.shape[0] * self.time
-        if not self.scalar_decay:
-            states = torch.cat([b.flatten(2) for _, b in self.blocks()], dim=1).flatten(0, 1)
-            return states @ states.T
-        k, u = self._spread(self.k).transpose(1, 2), self._spread(self.u).transpose(1, 2)
-        decay = self.log_decay()[..., 0, 0].exp().expand(*self.k.shape[:2], -1)
-        out = self.start.new_zeros(n, n)
-        for head in range(self.form.heads):
-            # the start is a token before the first, of any rank: its products with everything
-            a = decay[..., head]
-            kh, uh, s0 = k[:, head], u[:, head], self.start[:, head]
-            inner = torch.einsum("bik,cjk->bicj", kh, kh) * torch.einsum("biv,cjv->bicj", uh, uh)
-            edge = torch.einsum("bkv,cjk,cjv->bcj", s0, kh, uh)  # <S_0 of b, k u of (c, j)>
-            corner = torch.einsum("bkv,ckv->bc", s0, s0)
-            # along j: <S_0 or k u, S_j>
-            top = linear_scan(
-                a[None, ..., None].expand(len(s0), -1, -1, -1).flatten(0, 1),
-                edge.flatten(0, 1).unsqueeze(-1),
-                corner.reshape(-1, 1),
-            ).reshape(edge.shape)
-            rows = linear_scan(
-                a[None, None].expand(*inner.shape[:2], -1, -1).flatten(0, 2).unsqueeze(-1),
-                inner.flatten(0, 2).unsqueeze(-1),
-                edge.permute(1, 2, 0).reshape(-1, 1),
-            ).reshape(inner.shape)
-            # along i: <S_i, S_j>
-            out += linear_scan(a.unsqueeze(-1), rows.flatten(2), top.flatten(1)).reshape(n, n)
-        return out
+        start = torch.einsum("bhn,bhkv->nhkv", first, self.start)
+        out: Tensor = total.unflatten(-1, (n, columns)).permute(2, 0, 1, 3)
+        return out + start

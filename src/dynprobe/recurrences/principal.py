@@ -1,4 +1,4 @@
-"""Principal components of states that are known by their factors only."""
+"""Principal components of states, which need not be formed for it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dynprobe.recurrences.factors import Factors
 from dynprobe.recurrences.precision import full_precision
+from dynprobe.recurrences.state_matrix import StateMatrix
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,20 @@ class PCA:
     scores: Tensor
 
 
+#: Vectors beyond those asked for.
+BEYOND = 10
+#: Rounds end when no variance that was asked for grew by more than this share, or at the last.
+SETTLED, ROUNDS = 1e-5, 10
+
+
 @full_precision
-def principal_components(states: Tensor | Factors, mask: Tensor, k: int, *, seed: int = 0) -> PCA:
+def principal_components(states: StateMatrix, k: int, *, seed: int = 0) -> PCA:
     """Randomised subspace iteration (Halko et al. 2011, algorithm 4.4), states as an operator.
 
     Parameters
     ----------
-    states : Tensor or Factors
-        (sequences, time, state_dim), formed or not.
-    mask : Tensor
-        (sequences, time), which of them count.
+    states : StateMatrix
+        Formed or not.
     k : int
         How many components.
     seed : int
@@ -54,101 +58,27 @@ def principal_components(states: Tensor | Factors, mask: Tensor, k: int, *, seed
     Notes
     -----
     Products with the (tokens, state_dim) matrix of states and with its transpose are all it
-    needs; factors give both without forming it. Four iterations on k + 10 vectors: relative
-    errors of the leading variances are near rounding unless the spectrum is flat.
+    needs; factors give both without forming it. On k + 10 vectors, three to six rounds: each
+    shrinks the error of variance i by (variance k + 11 / variance i)^2.
     """
-    matrix = _Formed(states, mask) if isinstance(states, Tensor) else _Factored(states, mask)
     generator = torch.Generator().manual_seed(seed)
-    many = min(k + 10, matrix.rows, matrix.width)
+    many = min(k + BEYOND, states.rows, states.width)
     k = min(k, many)
-    q = torch.randn(matrix.width, many, generator=generator).to(matrix.mean)
-    q = torch.linalg.qr(q).Q
-    for _ in range(4):
-        y = torch.linalg.qr(matrix.times(q)).Q
-        q = torch.linalg.qr(matrix.transposed(y)).Q
-    y = matrix.times(q)
-    _, singular, vh = torch.linalg.svd(y, full_matrices=False)
+    q = torch.linalg.qr(torch.randn(states.width, many, generator=generator).to(states.weight)).Q
+    before = torch.zeros(k).to(q)
+    for turn in range(ROUNDS + 1):
+        y, r = torch.linalg.qr(states.times(q))
+        left, singular, vh = torch.linalg.svd(r)
+        found = singular[:k] ** 2
+        if turn == ROUNDS or bool((found - before <= SETTLED * found).all()):
+            break
+        before = found
+        q = torch.linalg.qr(states.transposed(y)).Q
+    freedom = max(states.rows - 1, 1)
     return PCA(
-        matrix.mean,
+        states.mean.to(q),
         vh[:k] @ q.T,
-        singular[:k] ** 2 / max(matrix.rows - 1, 1),
-        matrix.total_variance,
-        (y @ vh[:k].T).reshape(*mask.shape, k),
+        found / freedom,
+        states.scatter / freedom,
+        (y @ (left[:, :k] * singular[:k])).reshape(*states.mask.shape, k),
     )
-
-
-class _Centred:
-    """Centred states as a matrix (sequences * time, width), zero rows where a step is invalid."""
-
-    def __init__(self, mask: Tensor, width: int) -> None:
-        self.mask = mask
-        self.width = width
-        self.rows = int(mask.sum())
-        count = max(self.rows, 1)
-        self.mean = self._back(mask.float().unsqueeze(-1))[0] / count
-        self.total_variance = self._spread() / max(self.rows - 1, 1)
-
-    def _forth(self, x: Tensor) -> Tensor:
-        """States times (width, n): (sequences, time, n)."""
-        raise NotImplementedError
-
-    def _back(self, w: Tensor) -> Tensor:
-        """Sum of states weighted by (sequences, time, n): (n, width)."""
-        raise NotImplementedError
-
-    def _spread(self) -> float:
-        """Sum of squared distances of all valid states from their mean, in float64."""
-        raise NotImplementedError
-
-    def times(self, x: Tensor) -> Tensor:
-        """(width, n) -> (sequences * time, n)."""
-        return ((self._forth(x) - self.mean @ x) * self.mask[..., None]).flatten(0, 1)
-
-    def transposed(self, y: Tensor) -> Tensor:
-        """(sequences * time, n) -> (width, n)."""
-        w = y.reshape(*self.mask.shape, -1) * self.mask[..., None]
-        return (self._back(w) - w.sum((0, 1))[:, None] * self.mean).T
-
-
-class _Formed(_Centred):
-    def __init__(self, states: Tensor, mask: Tensor) -> None:
-        self._states = states.masked_fill(~mask[..., None], 0)
-        super().__init__(mask, states.shape[-1])
-
-    def _forth(self, x: Tensor) -> Tensor:
-        return self._states @ x
-
-    def _back(self, w: Tensor) -> Tensor:
-        return torch.einsum("btd,btn->nd", self._states, w.to(self._states))
-
-    def _spread(self) -> float:
-        return _squares(self._states - self.mean, self.mask)
-
-
-class _Factored(_Centred):
-    def __init__(self, factors: Factors, mask: Tensor) -> None:
-        self._factors = factors
-        super().__init__(mask, factors.form.layout.size)
-
-    def _forth(self, x: Tensor) -> Tensor:
-        return self._factors.project_flat(x.T)
-
-    def _back(self, w: Tensor) -> Tensor:
-        factors = self._factors
-        extra = None
-        if factors.maximum is not None:
-            extra = torch.einsum("bth,btn->nh", factors.maximum, w.to(factors.maximum))
-        return factors.form.flat(factors.adjoint(w.to(factors.start)), extra)
-
-    def _spread(self) -> float:
-        factors, total = self._factors, 0.0
-        for begin, block in factors.blocks():
-            at = slice(begin, begin + block.shape[1])
-            maximum = None if factors.maximum is None else factors.maximum[:, at]
-            total += _squares(factors.form.flat(block, maximum) - self.mean, self.mask[:, at])
-        return total
-
-
-def _squares(x: Tensor, mask: Tensor) -> float:
-    # row by row in the dtype of the states, then in float64: no second copy of them
-    return float((x.square().sum(-1).double() * mask).sum())

@@ -56,3 +56,15 @@ def _by_doubling(decay: Tensor, added: Tensor, start: Tensor) -> Tensor:
         decay = torch.cat([decay[:, :reach], decay[:, reach:] * decay[:, :-reach]], dim=1)
         reach *= 2
     return added
+
+
+def decay_triangle(log_decay: Tensor) -> Tensor:
+    """W[..., t, i], the decay from step i to step t, zero for t < i: (..., time, time).
+
+    The recursion from c = 0 on is then W @ added. Sums of logarithms over each stretch of its own,
+    not differences of one running sum: these would lose what follows a very strong decay.
+    """
+    time = log_decay.shape[-1]
+    later = torch.ones(time, time, dtype=torch.bool, device=log_decay.device).tril(-1)
+    summed = torch.where(later, log_decay.unsqueeze(-1), 0).cumsum(-2)
+    return summed.exp_().tril() if not summed.requires_grad else summed.exp().tril()
