@@ -113,6 +113,20 @@ TARGETS = [
            lambda f: f["exponent"], lambda v: v <= 1.25),
     Target("linear_attention_generation", "ms a token at 16,000 / at 100", "<= 1.1",
            lambda f: f["ratio"], lambda v: v <= 1.1),
+    *(
+        Target("state_analysis", f"PCA of 4,096 states, k {k}: formed ({way}) / implicit, time",
+               ">= 50", lambda f, k=k, way=way: f["seconds"][f"formed, {way}"]
+               / f["seconds"][f"implicit, k {k}"], lambda v: v >= 50)
+        for k in (3, 10) for way in ("svd", "covariance and eigh")
+    ),
+    *(
+        Target("state_analysis", f"... largest relative error of 10 eigenvalues of {of}", "<= 1e-5",
+               lambda f, of=of: f["errors"][of]["eigenvalues"], lambda v: v <= 1e-5)
+        for of in ("S", "S/t", "S/z")
+    ),
+    Target("state_analysis", "... peak memory at 16,384 / at 4,096 tokens", "<= 4.2",
+           lambda f: f["peak_bytes"]["implicit"]["16384"] / f["peak_bytes"]["implicit"]["4096"],
+           lambda v: v <= 4.2),
     Target("text_ag_news_gru", "AG News test accuracy, worst seed", ">= 0.85",
            over_seeds("accuracy", min), lambda v: v >= 0.85),
 ]  # fmt: skip

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "dimension": {"dimension"},
     "geometry": {"geometry", "dimension"},
     "dynamics": {"dynamics", "geometry", "dimension"},
-    "recurrences": {"recurrences", "dynamics", "plugins"},
+    "recurrences": {"recurrences", "dynamics", "geometry", "plugins"},
     "readout": set(),
     "plugins": set(),
     "store": set(),

@@ -223,11 +223,31 @@ def test_nonsense(bad):
         bad()
 
 
+def test_a_report_on_factors_shows_what_one_on_states_shows(model, batch, tmp_path):
+    views = []
+    for store in ("factors", "states"):
+        with torch.no_grad(), dynprobe.attach(model, store=store) as probe:
+            model(**batch)
+        report = probe.analyze("state_spectrum", layers=KEY)
+        report.save(tmp_path / f"{store}.html")
+        views.append(report.views[KEY])
+    less, full = views
+    assert probe.recording(KEY).kept is not None
+    assert less.states_seen == full.states_seen == len(less.points) == len(full.points)
+    torch.testing.assert_close(less.variance_ratio, full.variance_ratio, rtol=1e-4, atol=1e-6)
+    sign = (less.components * full.components).sum(1).sign()
+    for a, b in zip(less.trajectories, full.trajectories, strict=True):
+        torch.testing.assert_close(a * sign, b, rtol=1e-3, atol=1e-4)
+
+
 def test_analyses_of_what_was_not_kept_say_so(model, batch):
     with torch.no_grad(), dynprobe.attach(model, store="factors") as probe:
         model(**batch)
-    with pytest.raises(LargeStatesError, match="form_states"):
-        probe.analyze(layers=KEY)
+    report = probe.analyze(layers=KEY)
+    assert not report.failures
+    assert [name for name, _ in report.results] == ["state_spectrum"]
+    assert "form_states" in report.skipped["manifold_dimension", KEY]
+    assert "needs every state (recorded: factors)" in report.skipped["fixed_points", KEY]
     with torch.no_grad(), dynprobe.attach(model, store=dynprobe.Store(every=3)) as probe:
         model(**batch)
     report = probe.analyze(layers=KEY)

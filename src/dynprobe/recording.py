@@ -19,11 +19,12 @@ from dynprobe.recurrences.base import check_width
 from dynprobe.recurrences.factors import Factors
 from dynprobe.recurrences.gram import gram
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.nulls import null_inputs
 from dynprobe.recurrences.participation import participation_ratio
 from dynprobe.recurrences.principal import PCA, principal_components
 from dynprobe.recurrences.rank_one import STABILISED, RankOne
 from dynprobe.recurrences.state_matrix import STATE, StateMatrix, state_matrix
-from dynprobe.store import DEFAULT_BUDGET, STATES, Budget, Store, budget_bytes, size
+from dynprobe.store import DEFAULT_BUDGET, FACTORS, STATES, Budget, Store, budget_bytes, size
 
 
 @dataclass(frozen=True)
@@ -237,6 +238,15 @@ class Recording:
             )
 
     @property
+    def has_factors(self) -> bool:
+        """Whether the states follow from factors: a rank-one recurrence whose inputs are known."""
+        try:
+            self._source()
+        except LargeStatesError:
+            return False
+        return True
+
+    @property
     def factors(self) -> Factors:
         """Factors of the states, for recurrences whose state changes by one outer product a token.
 
@@ -245,15 +255,25 @@ class Recording:
         LargeStatesError
             If the recurrence is of another kind, or they were not kept.
         """
-        if self.form is None or self.inputs is None or self.initial is None:
+        if self._factors is None:
+            form, inputs, initial, scale = self._source()
+            self._factors = form.factors(inputs, initial, scale)
+        return self._factors
+
+    def _source(self) -> tuple[RankOne, Tensor, Tensor, Tensor]:
+        """What factors are made of: form, inputs, initial state and scale."""
+        if (
+            self.meta.store.reduces
+            or self.form is None
+            or self.inputs is None
+            or self.initial is None
+            or self.scale is None
+        ):
             raise LargeStatesError(
                 f"{self.layer!r} has no factors: its recurrence is not of rank one, or something "
                 "else was kept of it."
             )
-        assert self.scale is not None
-        if self._factors is None:
-            self._factors = self.form.factors(self.inputs, self.initial, self.scale)
-        return self._factors
+        return self.form, self.inputs, self.initial, self.scale
 
     @classmethod
     def from_arrays(
@@ -569,6 +589,46 @@ class Recording:
             If projections were kept.
         """
         return participation_ratio(self.matrix(of), exact=exact, seed=seed)
+
+    def null(self, how: str, *, seed: int = 0) -> Recording:
+        """The same recurrence with inputs whose order means nothing: a control for its states.
+
+        Parameters
+        ----------
+        how : {"random", "phase"}
+            Inputs of whole tokens permuted, or phase-randomised in time, see
+            :func:`dynprobe.recurrences.nulls.null_inputs`.
+        seed : int
+            Of the draw.
+
+        Returns
+        -------
+        Recording
+            Of the same lengths and initial states, as factors; without tokens, labels and logits.
+
+        Raises
+        ------
+        LargeStatesError
+            If there are no factors.
+        UnknownNameError
+            For another `how`.
+        """
+        form, inputs, initial, scale = self._source()
+        drawn = Recording(
+            None,
+            replace(
+                self.meta,
+                notes=(f"null: {how} inputs, seed {seed}",),
+                store=replace(self.meta.store, what=FACTORS),
+            ),
+            lengths=self.lengths,
+            inputs=null_inputs(form, inputs, self.mask, how, seed),
+            initial=initial,
+            form=form,
+            scale=scale,
+        )
+        drawn.budget = self.budget
+        return drawn
 
     def flat(self) -> Tensor:
         """(valid rows, state_dim): every valid state that was kept, sequence after sequence."""

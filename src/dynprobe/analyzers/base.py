@@ -13,9 +13,20 @@ from dynprobe.recording import Recording, RecordingMeta
 from dynprobe.recurrences.base import Recurrence
 
 API = 1
-#: What an analyzer may require.
+#: What an analyzer may require: every state, or formed ones ("kept", perhaps not all), or their
+#: factors; what came with them; the map; its readout.
 REQUIREMENTS = frozenset(
-    {"states", "inputs", "tokens", "labels", "logits", "recurrence", "readout"}
+    {
+        "states",
+        "kept",
+        "factors",
+        "inputs",
+        "tokens",
+        "labels",
+        "logits",
+        "recurrence",
+        "readout",
+    }
 )
 
 
@@ -64,6 +75,10 @@ class Context:
         """Whether one of the requirements is met."""
         if requirement == "states":
             return self.recording.complete
+        if requirement == "kept":
+            return self.recording.complete or self.recording.kept is not None
+        if requirement == "factors":
+            return self.recording.has_factors
         if requirement == "recurrence":
             return self._recurrence is not None
         if requirement == "readout":
@@ -76,6 +91,10 @@ class Context:
             return f"needs the readout ({self._readout})"
         if requirement == "states":
             return f"needs every state (recorded: {self.recording.meta.store})"
+        if requirement == "kept":
+            return "needs formed states: rec.form_states() forms them of factors"
+        if requirement == "factors":
+            return "needs the factors of a rank-one recurrence"
         return f"needs the {requirement}"
 
     def result(self, name: str) -> Any:

@@ -72,7 +72,7 @@ class ManifoldDimension(StreamingAnalyzer):
     """PCA of visited and of final states, from running moments in float64."""
 
     name = "manifold_dimension"
-    requires = frozenset()  # whatever states were kept
+    requires = frozenset({"kept"})
 
     def init(self, meta: RecordingMeta) -> tuple[Moments, Moments]:
         empty = Moments.empty(meta.layout.size)

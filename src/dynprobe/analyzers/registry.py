@@ -35,6 +35,7 @@ BUILT_IN = {
         BuiltIn("manifold_dimension", f"{_HERE}.manifold_dimension", "ManifoldDimension"),
         BuiltIn("fixed_points", f"{_HERE}.fixed_points", "FixedPointSearch"),
         BuiltIn("integration_direction", f"{_HERE}.integration_direction", "IntegrationDirection"),
+        BuiltIn("state_spectrum", f"{_HERE}.state_spectrum", "StateSpectrum"),
     )
 }
 _REGISTERED: dict[str, type[Analyzer]] = {}

@@ -8,7 +8,7 @@ import torch
 
 from dynprobe.recurrences.gram import blocks, has_closed_form
 from dynprobe.recurrences.precision import full_precision
-from dynprobe.recurrences.principal import principal_components
+from dynprobe.recurrences.principal import PCA, principal_components
 from dynprobe.recurrences.state_matrix import StateMatrix
 
 #: States up to which the exact way is taken where its cost grows with their square.
@@ -49,16 +49,32 @@ def participation_ratio(states: StateMatrix, *, exact: bool | None = None, seed:
     if exact is None:
         exact = states.rows <= EXACT or (narrow and not closed)
     if not exact:
-        squares = _estimate(states, seed)
-    elif closed:
+        return estimate(states, principal_components(states, LEADING, seed=seed), seed=seed)
+    if closed:
         squares = _from_gram(states)
     elif narrow:
         squares = _from_covariance(states)
     else:
         squares = _from_centred_blocks(states)
-    if states.scatter == 0:
-        return float("nan")
-    return states.scatter**2 / squares
+    return _ratio(states, squares)
+
+
+@full_precision
+def estimate(states: StateMatrix, leading: PCA, *, seed: int = 0) -> float:
+    """Participation ratio from the leading components, and random probes of the others."""
+    freedom = max(states.rows - 1, 1)
+    known = float((leading.variance.double() * freedom).square().sum())
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(states.width, PROBES, generator=generator).to(states.weight)
+    q = leading.components
+    x = x - q.T @ (q @ x)
+    y = states.transposed(states.times(x))
+    y = y - q.T @ (q @ y)
+    return _ratio(states, known + float(y.double().square().sum()) / PROBES)
+
+
+def _ratio(states: StateMatrix, squares: float) -> float:
+    return states.scatter**2 / squares if states.scatter > 0 else float("nan")
 
 
 def _from_gram(states: StateMatrix) -> float:
@@ -90,16 +106,3 @@ def _from_centred_blocks(states: StateMatrix) -> float:
         products = states.times(block.flatten(0, 1).T.to(states.weight))
         total += float(products.double().square().sum())
     return total
-
-
-def _estimate(states: StateMatrix, seed: int) -> float:
-    leading = principal_components(states, LEADING, seed=seed)
-    freedom = max(states.rows - 1, 1)
-    known = float((leading.variance.double() * freedom).square().sum())
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(states.width, PROBES, generator=generator).to(states.weight)
-    q = leading.components
-    x = x - q.T @ (q @ x)
-    y = states.transposed(states.times(x))
-    y = y - q.T @ (q @ y)
-    return known + float(y.double().square().sum()) / PROBES

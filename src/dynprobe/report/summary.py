@@ -16,6 +16,7 @@ from torch import Tensor
 from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.analyzers.integration_direction import Deflections, IntegrationDirectionResult
 from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
+from dynprobe.analyzers.state_spectrum import RECORDED, Spectrum, StateSpectrumResult
 from dynprobe.geometry.simplex import ReadoutGeometry
 from dynprobe.report.report import Report
 
@@ -60,6 +61,8 @@ def rows_of(result: Any) -> list[Row]:
         return _fixed_points(result)
     if isinstance(result, IntegrationDirectionResult):
         return _integration(result)
+    if isinstance(result, StateSpectrumResult):
+        return _spectra(result)
     if hasattr(result, "summary"):
         return [Row(str(measure), str(value)) for measure, value in result.summary()]
     if dataclasses.is_dataclass(result):
@@ -173,6 +176,24 @@ def _integration(r: IntegrationDirectionResult) -> list[Row]:
         rows.append(Row("readout angles in the plane", _angles(r.readout_in_plane), seen))
     if r.deflections is not None:
         rows += _deflections(r.deflections)
+    return rows
+
+
+def _spectra(r: StateSpectrumResult) -> list[Row]:
+    """The recorded states in the middle, what random inputs give beside them."""
+
+    def shares(s: Spectrum) -> str:
+        return ", ".join(f"{x:.3f}" for x in s.shares.tolist())
+
+    rows = []
+    for of, by_inputs in r.spectra.items():
+        nulls = {how: s for how, s in by_inputs.items() if how != RECORDED}
+        for measure, show in (
+            ("variance shares", shares),
+            ("participation ratio", lambda s: f"{s.participation_ratio:.2f}"),
+        ):
+            beside = "; ".join(f"{how} inputs {show(s)}" for how, s in nulls.items())
+            rows.append(Row(f"{measure} of {of}", show(by_inputs[RECORDED]), beside))
     return rows
 
 

@@ -69,66 +69,111 @@ class View:
 
 def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
     """Build the view of a recording; `readout` may be the reason why there is none."""
-    flat = recording.flat()
-    # batch by batch like the analyzer: the same rounding, so the same signs of the components
-    moments = Moments.empty(recording.layout.size)
-    for chunk in recording.batches():
-        moments = moments.merge(Moments.of(chunk.flat()))
-    variances, components = moments.principal_components()
-    k = min(DIMS, components.shape[0])
-    basis = torch.zeros(DIMS, components.shape[1], dtype=torch.float64)
-    basis[:k] = components[:k]
-    ratio = torch.zeros(DIMS, dtype=torch.float64)
-    ratio[:k] = (variances / variances.sum())[:k]
-
-    def project(states: Tensor) -> Tensor:
-        return (states.to("cpu", torch.float64) - moments.mean) @ basis.T
-
-    sample = recording.sample(min(MAX_POINTS, len(flat)), seed=seed)
+    formed = recording.complete or recording.kept is not None
+    space = _of_states(recording) if formed else _of_factors(recording, seed)
+    sample = recording.sample(min(MAX_POINTS, space.count), seed=seed) if formed else None
     known = isinstance(readout, Readout)
     # one logit tells two classes apart
     n_classes = max(readout.n_classes, 2) if isinstance(readout, Readout) else 0
     names = recording.meta.classes or tuple(f"class {i}" for i in range(n_classes))
     prediction = None
-    if isinstance(readout, Readout):
+    if isinstance(readout, Readout) and sample is not None:
         prediction = _top(readout(sample.to(readout.weight)))
     final = recording.final_logits
     if final is None and isinstance(readout, Readout):
         final = readout(recording.final.to(readout.weight))
     predicted = None if final is None else _top(final)
     rows = _trajectory_rows(recording, predicted)
-    paths = tuple(project(_path(recording, i)) for i in rows)
+    paths = tuple(_path(recording, space, i) for i in rows)
     weight = None
     if isinstance(readout, Readout) and readout.n_classes > 1:
-        weight = readout.centred() @ basis.T
+        weight = readout.centred() @ space.components.T
     notes = recording.meta.notes
     if not known:
         notes = (*notes, f"readout: {readout}")
     return View(
         layer=recording.layer,
-        states_seen=len(flat),
-        points=project(sample),
+        states_seen=space.count,
+        points=_some(space, seed) if sample is None else space.project(sample),
         prediction=prediction,
         trajectories=paths,
         trajectory_class=tuple(-1 if predicted is None else int(predicted[i]) for i in rows),
         readouts=weight,
         classes=names,
-        mean=moments.mean,
-        components=basis,
-        variance_ratio=ratio,
+        mean=space.mean,
+        components=space.components,
+        variance_ratio=space.variance_ratio,
         accuracy=_accuracy(recording, predicted),
         notes=notes,
     )
 
 
-def _path(recording: Recording, row: int) -> Tensor:
-    """(time, state_dim), one sequence, from its initial state on where that is known."""
-    rows = recording.states if recording.complete else recording.kept
-    assert rows is not None
-    states = rows[row, : recording.lengths[row]]
+@dataclass(frozen=True)
+class _Space:
+    """The first three principal components, in float64; missing ones are zero.
+
+    `scores` (count, 3) are the coordinates of all states, sequence after sequence, where these are
+    not formed.
+    """
+
+    count: int
+    mean: Tensor
+    components: Tensor
+    variance_ratio: Tensor
+    scores: Tensor | None = None
+
+    def project(self, states: Tensor) -> Tensor:
+        centred: Tensor = states.to("cpu", torch.float64) - self.mean
+        return centred @ self.components.T
+
+
+def _of_states(recording: Recording) -> _Space:
+    # batch by batch like the analyzer: the same rounding, so the same signs of the components
+    moments = Moments.empty(recording.layout.size)
+    for chunk in recording.batches():
+        moments = moments.merge(Moments.of(chunk.flat()))
+    variances, components = moments.principal_components()
+    ratio = variances / variances.sum()
+    return _Space(moments.count, moments.mean, _three(components), _three(ratio))
+
+
+def _of_factors(recording: Recording, seed: int) -> _Space:
+    pca = recording.pca(DIMS, seed=seed)
+    ratio = pca.variance.double() / pca.total_variance
+    return _Space(
+        int(recording.lengths.sum()),
+        pca.mean.to("cpu", torch.float64),
+        _three(pca.components.to("cpu", torch.float64)),
+        _three(ratio.cpu()),
+        _three(pca.scores[recording.mask].to("cpu", torch.float64).T).T,
+    )
+
+
+def _three(rows: Tensor) -> Tensor:
+    """The first three rows, or zeros for those that are missing."""
+    out: Tensor = rows.new_zeros(DIMS, *rows.shape[1:])
+    out[: len(rows)] = rows[:DIMS]
+    return out
+
+
+def _some(space: _Space, seed: int) -> Tensor:
+    assert space.scores is not None
+    generator = torch.Generator().manual_seed(seed)
+    return space.scores[torch.randperm(space.count, generator=generator)[:MAX_POINTS]]
+
+
+def _path(recording: Recording, space: _Space, row: int) -> Tensor:
+    """(time, 3), one sequence, from its initial state on where that is known."""
+    lengths = recording.lengths
+    if space.scores is not None:
+        path: Tensor = space.scores.split(lengths.tolist())[row]
+    else:
+        rows = recording.states if recording.complete else recording.kept
+        assert rows is not None
+        path = space.project(rows[row, : lengths[row]])
     if recording.initial is None:
-        return states
-    return torch.cat([recording.initial[row : row + 1], states])
+        return path
+    return torch.cat([space.project(recording.initial[row : row + 1]), path])
 
 
 def _top(logits: Tensor) -> Tensor:
