@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -178,6 +180,21 @@ def test_principal_components(name, of, size, monkeypatch):
         assert participation_ratio_of(matrix) == pytest.approx(ratio, rel=1e-9)
         # one of every ten random probes of the variance that sixteen components leave
         assert participation_ratio_of(matrix, exact=False) == pytest.approx(ratio, rel=0.02)
+
+
+@pytest.mark.parametrize("of", ["S", "S/t", "S/z"])
+def test_gradients_pass_through(of):
+    form, given, _ = made("normaliser")
+    mask = torch.ones(B, T, dtype=torch.bool)
+    x = torch.randn(2, H * K * (V + (of != "S/z")), dtype=torch.float64)
+    found = []
+    for formed in (False, True):
+        k = given.k.clone().requires_grad_(True)
+        factors = replace(given, k=k)
+        matrix = state_matrix(factors.states() if formed else factors, mask, of, form=form)
+        loss = matrix.project(x).sin().sum() + gram(matrix).sin().sum()
+        found.append(torch.autograd.grad(loss, k)[0])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-6, atol=1e-8)
 
 
 def test_a_state_that_counts_nothing_yet_is_zero_when_divided():

@@ -94,6 +94,7 @@ def gram_blocks(factors: Factors) -> Iterator[Block]:
             (k @ start[b]).mul(u).sum(-1).transpose(1, 2),
             torch.einsum("hkv,bhkv->bh", start[b], start),
         ).transpose(1, 2)
+        last = [above[:, :, at] for at in cuts]  # the row before, as it is known so far
         for i, rows in enumerate(cuts):
             ki, ui = k[b, :, rows], u[b, :, rows]
             left = ((ki @ start) * ui).sum(-1)  # <k u of the rows, S_0>
@@ -102,7 +103,6 @@ def gram_blocks(factors: Factors) -> Iterator[Block]:
                 # along the columns <k_s u_s, S_t>, then along the rows <S_s, S_t>
                 one = added @ within[j].mT + left.unsqueeze(-1) * since[j].unsqueeze(-2)
                 left = one[..., -1]
-                both = within[i][b] @ one
-                both += since[i][b].unsqueeze(-1) * above[:, :, columns].unsqueeze(-2)
-                above[:, :, columns] = both[..., -1, :]
+                both = within[i][b] @ one + since[i][b].unsqueeze(-1) * last[j].unsqueeze(-2)
+                last[j] = both[..., -1, :]
                 yield Block(slice(b, b + 1), rows, columns, both.sum(1).transpose(0, 1)[None])
