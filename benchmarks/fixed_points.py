@@ -60,7 +60,8 @@ def run_incumbent(finder: type, layer: nn.RNNBase, seeds: Tensor) -> tuple[float
     with contextlib.redirect_stdout(io.StringIO()):
         solver = finder(layer, max_iters=5000, verbose=False, super_verbose=False)
         start = time.perf_counter()
-        found, _ = solver.find_fixed_points(seeds.float().numpy(), zeros)
+        # a copy: it moves the states it is given in place
+        found, _ = solver.find_fixed_points(seeds.float().clone().numpy(), zeros)
         return time.perf_counter() - start, found
 
 

@@ -28,6 +28,8 @@ SAME_POINT = 1e-3
 #: A slow landing whose residual is what the linearisation at a fixed point says, up to this share,
 #: belongs to that point.
 LINEAR = 0.1
+#: Steps the network itself takes from a seed that led nowhere, before Newton's method tries again.
+RUN_ON = 20
 #: Bytes of Jacobians worked on at once: what stays in a processor's cache, and what fills a GPU.
 CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
 #: Numbers in a state from which no Jacobian is formed for every seed.
@@ -114,6 +116,13 @@ class ConditionSearch:
                 )
                 every = torch.arange(len(rest))
                 points = overwrite(points, rest, self._choose(landed, every, which[rest]))
+        lost = (points.status == Status.UNCONVERGED).nonzero().flatten()
+        if len(lost):
+            moved = start[lost]
+            for _ in range(RUN_ON):
+                moved = self.system.step(moved, x[lost])
+            if bool(moved.isfinite().all()):
+                points = self._choose(points, lost, self._newton(moved, x[lost], index[lost]))
         self.rows.append(points)
 
     def leave(self, index: Tensor) -> None:

@@ -47,6 +47,8 @@ def find_fixed_points(
     does not may be SLOW, and the fixed point that Newton found from the same seed, unless it is
     next to the landing, is added as a further point.
 
+    A seed that led nowhere is tried once more from where the network itself takes it in 20 steps.
+
     Where the map has a bounded invariant set the indices of all fixed points must sum to 1; if
     they do not, new seeds are drawn between the known points.
 
