@@ -9,13 +9,12 @@ from torch import Tensor
 
 from dynprobe.analyzers.base import Analyzer, Context
 from dynprobe.analyzers.results import Result
-from dynprobe.dimension.spectrum import participation_ratio
 from dynprobe.dynamics.certificate import Status
-from dynprobe.dynamics.condition import SAME_POINT
+from dynprobe.dynamics.completeness import Completeness
 from dynprobe.dynamics.fixed_points import FixedPoints
 from dynprobe.dynamics.linearization import linearize
 from dynprobe.dynamics.search import find_fixed_points
-from dynprobe.geometry.moments import Moments
+from dynprobe.dynamics.slow_set import SlowSet
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class FixedPointsResult(Result):
         manifold they lie on. NaN with fewer than 3, or where all came to rest at one point.
     held : str
         What input was held.
+    slow_set : SlowSet
+        The dimension of the fixed and slow points of the seeds by the cut on their speed.
     """
 
     points: FixedPoints
@@ -47,6 +48,12 @@ class FixedPointsResult(Result):
     n_unconverged: int
     slow_participation_ratio: float
     held: str
+    slow_set: SlowSet
+
+    @property
+    def completeness(self) -> Completeness:
+        """Whether fixed points are known to be missing, and what was checked."""
+        return self.points.completeness[0]
 
     @property
     def on_continuum(self) -> Tensor:
@@ -109,7 +116,7 @@ class FixedPointSearch(Analyzer):
         else:
             n_unstable = torch.zeros(0, dtype=torch.int64)
         of_seeds = points[:n]
-        on_manifold = of_seeds.states[of_seeds.status != Status.UNCONVERGED]
+        by_speed = of_seeds.slow_set()
         return FixedPointsResult(
             points=points,
             unique=unique,
@@ -117,15 +124,7 @@ class FixedPointSearch(Analyzer):
             n_fixed=of_seeds.count(Status.FIXED),
             n_slow=of_seeds.count(Status.SLOW),
             n_unconverged=of_seeds.count(Status.UNCONVERGED),
-            slow_participation_ratio=_spread(on_manifold, points.scale),
+            slow_participation_ratio=float(by_speed.participation_ratio[-1]),
             held="zero input" if x is None else "mean input",
+            slow_set=by_speed,
         )
-
-
-def _spread(states: Tensor, scale: float) -> float:
-    if len(states) < 3:
-        return float("nan")
-    variances, _ = Moments.of(states).principal_components()
-    if float(variances.sum()) <= (SAME_POINT * scale) ** 2:
-        return float("nan")
-    return participation_ratio(variances)

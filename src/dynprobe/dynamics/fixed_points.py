@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from dynprobe.dynamics.certificate import Status
 from dynprobe.dynamics.completeness import Completeness
+from dynprobe.dynamics.slow_set import SlowSet, slow_set
 
 #: Isolated fixed points closer than this (in state scales) are one.
 MERGE = 1e-4
@@ -120,6 +121,13 @@ class FixedPoints:
             left = left[far | (fixed.condition[left] != fixed.condition[first])]
         return fixed[kept.nonzero().flatten()]
 
+    def slow_set(self, cuts: Tensor | None = None) -> SlowSet:
+        """Dimension of the fixed and slow points as a function of the cut on speed.
+
+        See :func:`dynprobe.dynamics.slow_set.slow_set`.
+        """
+        return slow_set(self, cuts)
+
     def count(self, status: Status) -> int:
         """Number of points of one status."""
         return int((self.status == status).sum())
@@ -136,7 +144,8 @@ class FixedPoints:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{self.count(s)} {s.name.lower()}" for s in Status)
-        return f"FixedPoints({len(self)} points: {counts})"
+        verdicts = "".join(f"; {c}" for c in self.completeness)
+        return f"FixedPoints({len(self)} points: {counts}{verdicts})"
 
 
 _PER_POINT = (

@@ -17,6 +17,7 @@ from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.analyzers.integration_direction import Deflections, IntegrationDirectionResult
 from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
 from dynprobe.analyzers.state_spectrum import RECORDED, Spectrum, StateSpectrumResult
+from dynprobe.dynamics.completeness import Completeness
 from dynprobe.geometry.simplex import ReadoutGeometry
 from dynprobe.report.report import Report
 
@@ -123,12 +124,19 @@ def _fixed_points(r: FixedPointsResult) -> list[Row]:
             str(len(r.unique)),
             _kinds(r),
         ),
+        Row("are any missing?", _verdict(r.completeness), r.completeness.reason),
         Row(
             "dimension of the slow set",
             "-" if math.isnan(r.slow_participation_ratio) else f"{r.slow_participation_ratio:.2f}",
             "participation ratio of fixed and slow points",
         ),
     ]
+
+
+def _verdict(found: Completeness) -> str:
+    if found.index_sum is None:
+        return str(found.verdict)
+    return f"{found.verdict}: index sum {found.index_sum}"
 
 
 def _kinds(r: FixedPointsResult) -> str:
