@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dynprobe.nn.loop import CellLoop, HiddenRecurrence
 from dynprobe.recurrences import register_recurrence
+from dynprobe.recurrences.scaled_rows import add_diagonal, scaled_rows
 
 
 class LeakyRNNCell(nn.Module):
@@ -85,20 +86,22 @@ class LeakyRecurrence(HiddenRecurrence):
 
     module: LeakyRNNCell
 
-    def _target(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the state leaks towards, and its Jacobian."""
-        pre, w = self.drive(state, x)
-        target = torch.tanh(pre)
-        return target, (1 - target**2).unsqueeze(-1) * w
+    def _target(self, state: Tensor, x: Tensor) -> Tensor:
+        """What the state leaks towards."""
+        return torch.tanh(self.drive(state, x))
 
     def jacobian(self, state: Tensor, x: Tensor) -> Tensor:
-        _, slope = self._target(state, x)
         alpha = self.module.alpha
-        return (1 - alpha) * self.identity(state) + alpha * slope
+        slope = alpha * (1 - self._target(state, x) ** 2)
+        return add_diagonal(scaled_rows((slope, self.weight("weight_hh", state))), 1 - alpha)
+
+    def input_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
+        slope = self.module.alpha * (1 - self._target(state, x) ** 2)
+        return scaled_rows((slope, self.weight("weight_ih", state)))
 
     def root(self, state: Tensor, x: Tensor) -> Tensor:
-        return self._target(state, x)[0] - state
+        return self._target(state, x) - state
 
     def root_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
-        _, slope = self._target(state, x)
-        return slope - self.identity(state)
+        slope = 1 - self._target(state, x) ** 2
+        return add_diagonal(scaled_rows((slope, self.weight("weight_hh", state))), -1.0)

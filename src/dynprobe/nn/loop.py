@@ -56,14 +56,15 @@ class HiddenRecurrence(Recurrence):
         assert isinstance(out, Tensor)
         return out
 
-    def drive(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the nonlinearities see, W_ih x + W_hh h + b, and W_hh."""
-        w = {k: v.detach() for k, v in self.parameters_like(state).items()}
-        return x @ w["weight_ih"].T + state @ w["weight_hh"].T + w["bias"], w["weight_hh"]
+    def weight(self, name: str, like: Tensor) -> Tensor:
+        """A parameter of the cell, detached, in the dtype and on the device of `like`."""
+        parameter: Tensor = getattr(self.module, name)
+        return parameter.detach().to(like.device, like.dtype)
 
-    def identity(self, state: Tensor) -> Tensor:
-        """(n, n), like `state`."""
-        return torch.eye(self.state_dim, dtype=state.dtype, device=state.device)
+    def drive(self, state: Tensor, x: Tensor) -> Tensor:
+        """What the nonlinearities see, W_ih x + W_hh h + b."""
+        ih, hh = self.weight("weight_ih", state), self.weight("weight_hh", state)
+        return x @ ih.T + state @ hh.T + self.weight("bias", state)
 
     def bound(self, x: Tensor) -> Tensor | None:
         return x.new_ones(x.shape[0], self.state_dim)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dynprobe.nn.loop import CellLoop, HiddenRecurrence
 from dynprobe.recurrences import register_recurrence
+from dynprobe.recurrences.scaled_rows import add_diagonal, scaled_rows
 
 
 class UGRNNCell(nn.Module):
@@ -68,22 +69,29 @@ class UGRNNRecurrence(HiddenRecurrence):
 
     module: UGRNNCell
 
-    def _gate_and_candidate(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        pre, w = self.drive(state, x)
-        u, c = pre.chunk(2, dim=-1)
-        return torch.sigmoid(u), torch.tanh(c), w
+    def _gate_and_candidate(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        u, c = self.drive(state, x).chunk(2, dim=-1)
+        return torch.sigmoid(u), torch.tanh(c)
+
+    def _through_gates(self, state: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
+        """dF/d(.) by way of gate and candidate, whose weights are stacked in `matrix`."""
+        u, c = self._gate_and_candidate(state, x)
+        w_u, w_c = matrix.chunk(2)
+        return scaled_rows(((state - c) * u * (1 - u), w_u), ((1 - u) * (1 - c**2), w_c))
 
     def jacobian(self, state: Tensor, x: Tensor) -> Tensor:
-        u, c, w = self._gate_and_candidate(state, x)
-        w_u, w_c = w.chunk(2)
-        gate = ((state - c) * u * (1 - u)).unsqueeze(-1) * w_u
-        candidate = ((1 - u) * (1 - c**2)).unsqueeze(-1) * w_c
-        return torch.diag_embed(u) + gate + candidate
+        u, _ = self._gate_and_candidate(state, x)
+        return add_diagonal(self._through_gates(state, x, self.weight("weight_hh", state)), u)
+
+    def input_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
+        return self._through_gates(state, x, self.weight("weight_ih", state))
 
     def root(self, state: Tensor, x: Tensor) -> Tensor:
-        _, c, _ = self._gate_and_candidate(state, x)
+        _, c = self._gate_and_candidate(state, x)
         return c - state
 
     def root_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
-        _, c, w = self._gate_and_candidate(state, x)
-        return (1 - c**2).unsqueeze(-1) * w.chunk(2)[1] - self.identity(state)
+        _, c = self._gate_and_candidate(state, x)
+        return add_diagonal(
+            scaled_rows((1 - c**2, self.weight("weight_hh", state).chunk(2)[1])), -1.0
+        )

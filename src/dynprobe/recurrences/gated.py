@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.layout import Layout
+from dynprobe.recurrences.scaled_rows import add_diagonal, add_scaled_rows, scaled_rows
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,6 @@ class GatedRecurrence(Recurrence):
         )
 
 
-def _scale_rows(d: Tensor, matrix: Tensor) -> Tensor:
-    """diag(d_b) @ matrix for each row b: (batch, n), (n, m) or (batch, n, m) -> (batch, n, m)."""
-    return d.unsqueeze(-1) * matrix
-
-
 class RNNRecurrence(GatedRecurrence):
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu."""
 
@@ -125,11 +121,11 @@ class RNNRecurrence(GatedRecurrence):
 
     def jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         w = self.weights(state)
-        return _scale_rows(self._slope(state, x, w), w.hh)
+        return scaled_rows((self._slope(state, x, w), w.hh))
 
     def input_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         w = self.weights(state)
-        return _scale_rows(self._slope(state, x, w), w.ih)
+        return scaled_rows((self._slope(state, x, w), w.ih))
 
     def bound(self, x: Tensor) -> Tensor | None:
         if self.nonlinearity == "relu":
@@ -156,27 +152,18 @@ class GRURecurrence(GatedRecurrence):
     def jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         w = self.weights(state)
         r, z, n, h_n = self._gates(state, x, w)
-        w_z = w.hh.chunk(3)[1]
-        return (
-            _scale_rows(1 - z, self._candidate_jacobian(w.hh, r, n, h_n, inner=r))
-            + _scale_rows((state - n) * z * (1 - z), w_z)
-            + torch.diag_embed(z)
-        )
+        w_r, w_z, w_n = w.hh.chunk(3)
+        slope = (1 - z) * (1 - n**2)
+        terms = ((slope * r, w_n), (slope * h_n * r * (1 - r), w_r))
+        return add_diagonal(scaled_rows(*terms, ((state - n) * z * (1 - z), w_z)), z)
 
     def input_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         w = self.weights(state)
         r, z, n, h_n = self._gates(state, x, w)
-        w_z = w.ih.chunk(3)[1]
-        candidate = self._candidate_jacobian(w.ih, r, n, h_n, inner=torch.ones_like(r))
-        return _scale_rows(1 - z, candidate) + _scale_rows((state - n) * z * (1 - z), w_z)
-
-    @staticmethod
-    def _candidate_jacobian(
-        matrix: Tensor, r: Tensor, n: Tensor, h_n: Tensor, *, inner: Tensor
-    ) -> Tensor:
-        """dn/d(h or x): `inner` is what multiplies the candidate's own row block."""
-        w_r, _, w_n = matrix.chunk(3)
-        return _scale_rows(1 - n**2, _scale_rows(inner, w_n) + _scale_rows(h_n * r * (1 - r), w_r))
+        w_r, w_z, w_n = w.ih.chunk(3)
+        slope = (1 - z) * (1 - n**2)
+        terms = ((slope, w_n), (slope * h_n * r * (1 - r), w_r))
+        return scaled_rows(*terms, ((state - n) * z * (1 - z), w_z))
 
     def root(self, state: Tensor, x: Tensor) -> Tensor:
         """Return n(h) - h: F(h) - h = (1 - z)(n - h) is small wherever z is shut."""
@@ -186,8 +173,9 @@ class GRURecurrence(GatedRecurrence):
     def root_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         w = self.weights(state)
         r, _, n, h_n = self._gates(state, x, w)
-        eye = torch.eye(self.state_dim, dtype=state.dtype, device=state.device)
-        return self._candidate_jacobian(w.hh, r, n, h_n, inner=r) - eye
+        w_r, _, w_n = w.hh.chunk(3)
+        slope = 1 - n**2
+        return add_diagonal(scaled_rows((slope * r, w_n), (slope * h_n * r * (1 - r), w_r)), -1.0)
 
     def bound(self, x: Tensor) -> Tensor | None:
         return x.new_ones(x.shape[0], self.state_dim)
@@ -218,37 +206,50 @@ class LSTMRecurrence(GatedRecurrence):
         h = o * torch.tanh(c)
         return torch.cat([h if w.hr is None else h @ w.hr.T, c], dim=-1)
 
-    def _gate_jacobians(
-        self, state: Tensor, x: Tensor, matrix: Tensor, w: Weights
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """dc'/d(.), dh'/d(.) through the gates; f; and do tanh'(c') on the way to h'."""
+    def _add_gates(
+        self, out: Tensor, state: Tensor, x: Tensor, matrix: Tensor, w: Weights
+    ) -> tuple[Tensor, Tensor]:
+        """Add d[h', c']/d(.) through the gates to `out`; gives f, and dh'/dc' = o tanh'(c').
+
+        Parameters
+        ----------
+        out : Tensor
+            (batch, state_dim, m), zeros.
+        matrix : Tensor
+            (4 hidden, m), the gates' weights by h or by x.
+        """
         h, c = self._parts(state)
         i, f, g, o = self._gates(h, x, w)
         m_i, m_f, m_g, m_o = matrix.chunk(4)
         t = torch.tanh(f * c + i * g)
-        dc = (
-            _scale_rows(g * i * (1 - i), m_i)
-            + _scale_rows(c * f * (1 - f), m_f)
-            + _scale_rows(i * (1 - g**2), m_g)
-        )
         slope = o * (1 - t**2)
-        dh = _scale_rows(t * o * (1 - o), m_o) + _scale_rows(slope, dc)
-        return dc, dh, f, slope
+        dh, dc = out[:, self.layout.slice("h")], out[:, self.layout.slice("c")]
+        terms = ((g * i * (1 - i), m_i), (c * f * (1 - f), m_f), (i * (1 - g**2), m_g))
+        add_scaled_rows(dc, *terms)
+        through = ((t * o * (1 - o), m_o), (slope, dc))
+        if w.hr is None:
+            add_scaled_rows(dh, *through)
+        else:
+            dh += w.hr @ scaled_rows(*through)
+        return f.detach(), slope.detach()
 
     def jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         w = self.weights(state)
-        dc, dh, f, slope = self._gate_jacobians(state, x, w.hh, w)
-        dc_dc, dh_dc = torch.diag_embed(f), torch.diag_embed(slope * f)
-        if w.hr is not None:
-            dh, dh_dc = w.hr @ dh, w.hr @ dh_dc
-        return torch.cat([torch.cat([dh, dh_dc], -1), torch.cat([dc, dc_dc], -1)], -2)
+        at_h, at_c = self.layout.slice("h"), self.layout.slice("c")
+        out = state.new_zeros(state.shape[0], self.state_dim, self.state_dim)
+        f, slope = self._add_gates(out[..., at_h], state, x, w.hh, w)
+        add_diagonal(out[:, at_c, at_c], f)
+        if w.hr is None:
+            add_diagonal(out[:, at_h, at_c], slope * f)
+        else:
+            out[:, at_h, at_c] = w.hr * (slope * f).unsqueeze(-2)
+        return out
 
     def input_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         w = self.weights(state)
-        dc, dh, _, _ = self._gate_jacobians(state, x, w.ih, w)
-        if w.hr is not None:
-            dh = w.hr @ dh
-        return torch.cat([dh, dc], dim=-2)
+        out = state.new_zeros(state.shape[0], self.state_dim, self.input_dim)
+        self._add_gates(out, state, x, w.ih, w)
+        return out
 
     def bound(self, x: Tensor) -> Tensor | None:
         """Bound |h| by 1 and |c| by 1 / (1 - max f), max f taken over |h| <= 1 at this input.
