@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,27 @@ from torch import Tensor
 
 from dynprobe.dynamics.fixed_points import FixedPoints
 from dynprobe.dynamics.maps import Map
-from dynprobe.errors import ShapeError
+from dynprobe.dynamics.modes import (
+    ILL_CONDITIONED,
+    Stability,
+    conditions,
+    departure_from_normality,
+    eigenmodes,
+    stability,
+    time_constants,
+)
+from dynprobe.errors import NonFiniteStatesError, ShapeError
+
+__all__ = ["PERCENTILES", "TOP_MODES", "Linearization", "linearize", "time_constants"]
+
+#: Percentiles reported of a time constant over the points, and of how many of the slowest modes.
+PERCENTILES = (10, 50, 90)
+TOP_MODES = 8
 
 
 @dataclass(frozen=True)
 class Linearization:
-    """s' = F(s*) + J (s - s*) + B (x - x*), decomposed into modes; slowest first. Float64.
+    """s' = F(s*) + J (s - s*) + B (x - x*), decomposed into modes. Float64, on the CPU.
 
     Attributes
     ----------
@@ -31,7 +47,7 @@ class Linearization:
         (points, n, n), columns are right eigenvectors of unit norm.
     left : Tensor
         (points, n, n), rows are left eigenvectors, left @ right = I: what a mode selects of an
-        input is ``left @ B @ x``.
+        input is ``left @ B @ x``. Not to be trusted where `ill_conditioned` is True.
     """
 
     states: Tensor
@@ -52,18 +68,98 @@ class Linearization:
         """(points, n), 2 pi / |arg lambda| in steps; infinite for positive real eigenvalues."""
         return 2 * torch.pi / self.eigenvalues.angle().abs()
 
+    @property
+    def selection(self) -> Tensor:
+        """(points, n, input_dim), complex: left @ B, what each mode takes of an input."""
+        return self.left @ self.input_jacobian.to(self.left.dtype)
+
+    @property
+    def condition(self) -> Tensor:
+        """(points, n), condition of each eigenvalue: 1 at best, infinite where J is defective."""
+        return conditions(self.left)
+
+    @property
+    def ill_conditioned(self) -> Tensor:
+        """(points, n), True for modes that are not to be trusted one by one: `condition` > 1e6.
+
+        J is defective there or nearly so: two modes are almost parallel. What they span together
+        may still be well known.
+        """
+        return self.condition > ILL_CONDITIONED
+
+    @property
+    def departure(self) -> Tensor:
+        """(points,), Henrici's departure from normality over |J|_F: 0 normal, 1 nilpotent."""
+        size = self.jacobian.flatten(1).norm(dim=1)
+        henrici = departure_from_normality(self.jacobian, self.eigenvalues)
+        return torch.where(size > 0, henrici / size, 0.0)
+
+    @property
+    def spectral_radius(self) -> Tensor:
+        """(points,), the largest magnitude of an eigenvalue."""
+        return self.eigenvalues.abs().amax(1)
+
+    @property
+    def stability(self) -> Tensor:
+        """(points,) of :class:`dynprobe.dynamics.modes.Stability`.
+
+        Of the linear map: it says whether a fixed point attracts, and of a slow point only whether
+        neighbouring states part from it.
+        """
+        return stability(self.eigenvalues)
+
+    def percentiles(self, top: int = TOP_MODES, at: Sequence[float] = PERCENTILES) -> Tensor:
+        """Percentiles over the points of the slowest time constants.
+
+        Parameters
+        ----------
+        top : int
+            How many modes, each point's own slowest first, growing or fading.
+        at : sequence of float
+            Between 0 and 100.
+
+        Returns
+        -------
+        Tensor
+            (modes, len(at)) in steps, each the value of a point (none is between two); NaN
+            without points.
+        """
+        # at a saddle a mode of |lambda| = 1.2 is fast: not the order of the eigenvalues
+        tau = self.time_constants.sort(dim=1, descending=True, stable=True).values[:, :top]
+        if len(tau) == 0:
+            return tau.new_full((tau.shape[1], len(at)), torch.nan)
+        q = torch.tensor(at, dtype=torch.float64) / 100
+        found: Tensor = torch.quantile(tau, q, dim=0, interpolation="nearest").T
+        return found
+
+    def __len__(self) -> int:
+        """Number of points."""
+        return len(self.states)
+
     def to_dict(self) -> dict[str, Any]:
-        """Eigenvalues (real and imaginary parts) and time constants as plain lists."""
+        """Everything but the matrices as plain lists; of complex numbers both parts."""
         return {
+            "states": self.states.tolist(),
+            "inputs": self.inputs.tolist(),
             "eigenvalues_real": self.eigenvalues.real.tolist(),
             "eigenvalues_imag": self.eigenvalues.imag.tolist(),
             "time_constants": self.time_constants.tolist(),
+            "percentiles": {"at": list(PERCENTILES), "tau": self.percentiles().tolist()},
+            "condition": self.condition.tolist(),
+            "departure": self.departure.tolist(),
+            "spectral_radius": self.spectral_radius.tolist(),
+            "stability": [Stability(s).name for s in self.stability.tolist()],
         }
 
-
-def time_constants(eigenvalues: Tensor) -> Tensor:
-    """tau = |1 / ln |lambda|| in steps (Maheswaranathan et al. 2019, section 3.3)."""
-    return (1 / eigenvalues.abs().log()).abs()
+    def __repr__(self) -> str:
+        kinds = self.stability.tolist()
+        counts = ", ".join(f"{kinds.count(s)} {s.name.lower()}" for s in Stability)
+        text = f"Linearization({len(self)} points, {self.states.shape[1]} modes: {counts}"
+        if len(self):
+            low, middle, high = self.percentiles(top=1)[0].tolist()
+            text += f"; slowest tau {middle:.3g} steps (10 to 90 %: {low:.3g} to {high:.3g})"
+        doubtful = int(self.ill_conditioned.any(1).sum())
+        return text + (f"; ill-conditioned modes at {doubtful} points)" if doubtful else ")")
 
 
 @torch.no_grad()
@@ -75,16 +171,33 @@ def linearize(
     Parameters
     ----------
     recurrence : Recurrence
-        The map.
+        The map. Its Jacobians are closed forms for the cells this package knows (``nn.RNN``,
+        ``nn.GRU``, ``nn.LSTM`` with or without projection, their cells and stacks, ``UGRNN``,
+        ``LeakyRNN``, maps that are affine in the state), and batched automatic differentiation
+        for any other step.
     points : FixedPoints or Tensor
         A search's result, with the inputs it held, or states (points, state_dim).
     inputs : Tensor, optional
         With states: (input_dim,) or (points, input_dim); zero by default.
 
+    Returns
+    -------
+    Linearization
+        In float64, whatever the dtype of the model, which is not changed.
+
     Raises
     ------
     ShapeError
         If widths do not fit.
+    NonFiniteStatesError
+        If the Jacobian of a point is not finite.
+
+    Examples
+    --------
+    >>> import torch, dynprobe
+    >>> rnn = dynprobe.as_recurrence(lambda s, x: 0.5 * s + x, state_dim=2, input_dim=2)
+    >>> dynprobe.linearize(rnn, torch.zeros(1, 2)).time_constants
+    tensor([[1.4427, 1.4427]], dtype=torch.float64)
     """
     if isinstance(points, FixedPoints):
         if inputs is not None:
@@ -99,35 +212,28 @@ def linearize(
     s = states.detach().to(recurrence.device, torch.float64)
     if inputs is None:
         x = s.new_zeros(len(s), recurrence.input_dim)
-    elif inputs.shape[-1:] != (recurrence.input_dim,):
+    elif inputs.shape not in ((recurrence.input_dim,), (len(s), recurrence.input_dim)):
         raise ShapeError(
             f"inputs have shape {tuple(inputs.shape)}; the width of an input is "
-            f"{recurrence.input_dim}."
+            f"{recurrence.input_dim}: needed is ({recurrence.input_dim},), or one for each point "
+            f"({len(s)}, {recurrence.input_dim})."
         )
     else:
         x = inputs.detach().to(s).expand(len(s), recurrence.input_dim)
-    jac = recurrence.jacobian(s, x).detach().cpu()
-    values, vectors = torch.linalg.eig(jac)
-    order = values.abs().argsort(dim=1, descending=True, stable=True)
-    values = values.gather(1, order)
-    right = vectors.gather(2, order[:, None, :].expand_as(vectors))
+    jacobian = recurrence.jacobian(s, x).detach().cpu()
+    finite = jacobian.isfinite().flatten(1).all(1)
+    if not bool(finite.all()):
+        raise NonFiniteStatesError(
+            f"The Jacobian at point {int((~finite).nonzero()[0])} holds NaN or Inf: its state or "
+            "input is not finite, or the map is not differentiable there. Leave such points out."
+        )
+    values, right, left = eigenmodes(jacobian)
     return Linearization(
         states=s.cpu(),
         inputs=x.cpu(),
-        jacobian=jac,
+        jacobian=jacobian,
         input_jacobian=recurrence.input_jacobian(s, x).detach().cpu(),
         eigenvalues=values,
         right=right,
-        left=_inverse(right),
+        left=left,
     )
-
-
-def _inverse(matrix: Tensor) -> Tensor:
-    """Batched inverse by QR.
-
-    Not by LU: batched LU gives wrong numbers or fails on CPU with several threads (seen with torch
-    2.13, from 160 rows on). Defective matrices give large entries, not an error.
-    """
-    q, r = torch.linalg.qr(matrix)
-    inverse: Tensor = torch.linalg.solve_triangular(r, q.mH, upper=True)
-    return inverse
