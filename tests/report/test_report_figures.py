@@ -71,6 +71,7 @@ def test_axes_are_labelled(three: Report, name: str) -> None:
         ("eigenvalues", ["real part", "imaginary part", "τ = 10", "steps"]),
         ("deflections", ["mean push per occurrence", "state units", "neutral", "linear", "exact"]),
         ("time_constants", ["(steps)", "sequence length, 8 steps", "median"]),
+        ("ablation", ["accuracy", "kept", "removed", "random directions, 5 seeds", "unedited"]),
     ],
 )
 def test_what_a_reader_needs_is_written(three: Report, name: str, said: list[str]) -> None:
@@ -150,6 +151,32 @@ def test_an_interrupted_search_is_drawn(three: Report) -> None:
         three, "fixed_points", points=points, unique=points[:0], n_unstable=torch.zeros(0)
     )
     assert f"not converged ({len(points)})" in texts(drawn(report, "fixed_points"))
+
+
+def test_the_causal_test_without_labels_and_without_random_directions(three: Report) -> None:
+    result = three["integration_direction"].ablation
+    score = {"accuracy": None, "agreement": 0.04}
+    ablation = dataclasses.replace(
+        result,
+        rank=1,
+        chance=None,
+        unedited=dataclasses.replace(result.unedited, accuracy=None),
+        keep=dataclasses.replace(result.keep, accuracy=None),
+        remove=dataclasses.replace(result.remove, **score),
+        random_keep=(),
+        random_remove=(),
+    )
+    report = changed(three, "integration_direction", ablation=ablation)
+    figure = drawn(report, "ablation")
+    written = texts(figure)
+    assert "same answer as the unedited run" in written
+    assert "4 %" in written  # above a bar too low to hold it
+    assert "random" not in written
+    assert "most frequent" not in written
+    (ax,) = figure.axes
+    heights = [bar.get_height() for bar in ax.patches]
+    assert heights == pytest.approx([result.keep.agreement, 0.04])
+    assert "slowest mode of one" in FIGURES["ablation"].caption(report, "rnn")
 
 
 def test_endless_and_undefined_time_constants(three: Report) -> None:

@@ -87,7 +87,7 @@ def test_it_is_small(of_three: str) -> None:
 def test_it_shows_all_figures_with_captions_and_alternatives(of_three: str) -> None:
     page = Page(of_three)
     images = page.all("img")
-    assert len(images) == 6
+    assert len(images) == 7
     assert all(image["alt"] for image in images)
     assert len(page.all("figcaption")) == 6
 

@@ -1,4 +1,4 @@
-"""Along which directions the recurrence integrates, and where each token pushes it."""
+"""Along which directions the recurrence integrates, whether it needs them, and who pushes there."""
 
 from __future__ import annotations
 
@@ -11,45 +11,17 @@ from torch import Tensor
 from dynprobe.analyzers.base import Analyzer, Context
 from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
+from dynprobe.analyzers.mode_ablation import ModeAblation, ablate_modes
 from dynprobe.analyzers.results import Result
+from dynprobe.analyzers.slow_modes import slow_modes
+from dynprobe.analyzers.token_deflections import Deflections, deflections
 from dynprobe.dynamics.certificate import Status
 from dynprobe.dynamics.fixed_points import FixedPoints, join
 from dynprobe.dynamics.linearization import Linearization, linearize
+from dynprobe.dynamics.prediction import PredictionError, prediction_error
+from dynprobe.geometry.alignment import Alignment, alignment
 from dynprobe.geometry.simplex import ReadoutGeometry, readout_geometry
-from dynprobe.geometry.subspaces import orthonormal, random_share, share_inside
-from dynprobe.recording import Recording
-
-#: Percentiles reported of a time constant over the points.
-PERCENTILES = (10, 50, 90)
-TOP_MODES = 8
-
-
-@dataclass(frozen=True)
-class Deflections(Result):
-    """Mean push of each token, on the first two principal components of the visited states.
-
-    Attributes
-    ----------
-    tokens : tuple of str
-        Names of the tokens, most frequent first.
-    counts : Tensor
-        (tokens,) occurrences.
-    visited : Tensor
-        (tokens, 2), mean of s_t - s_{t-1} over the recorded steps with this token.
-    visited_length : Tensor
-        (tokens,), norm of the mean deflection in the full space.
-    exact : Tensor
-        (tokens, 2), mean over fixed and slow points s* of F(s*, x_token) - s*.
-    linear : Tensor
-        (tokens, 2), mean over the same points of J_inp (x_token - x*).
-    """
-
-    tokens: tuple[str, ...]
-    counts: Tensor
-    visited: Tensor
-    visited_length: Tensor
-    exact: Tensor
-    linear: Tensor
+from dynprobe.geometry.subspaces import random_share, share_inside
 
 
 @dataclass(frozen=True)
@@ -73,8 +45,12 @@ class IntegrationDirectionResult(Result):
     slow_in_plane, null_in_plane : float
         Mean share of the slowest `plane_dim` right modes inside the PC plane; the 95th percentile
         of the same for a random direction.
+    slow_alignment : Alignment
+        The same share beside that of the same modes in random planes, with z-score and percentile.
     readout_in_slow, null_in_slow : float or None
         Mean share of the readout inside the span of these modes, and its random null.
+    readout_alignment : Alignment or None
+        The same share beside that of the readout in random subspaces.
     readout : ReadoutGeometry or None
         Norms and angles of the readout vectors.
     readout_in_plane : ReadoutGeometry or None
@@ -85,6 +61,16 @@ class IntegrationDirectionResult(Result):
         Where the tokens are known.
     unit : str
         Unit of times.
+    departure : Tensor
+        (points,), Henrici's departure from normality over the norm of the Jacobian.
+    n_ill_conditioned : int
+        Points where a slow mode is defective or nearly so: its left mode is not to be trusted.
+    linear_error : PredictionError or None
+        How far ahead the linear model of the nearest point foresees the states; where the inputs
+        are known.
+    ablation : ModeAblation or None
+        The sequences run again with only the slow modes, and without them, read out at the end;
+        None without a readout or inputs, or where the slow modes cannot be told from the others.
     """
 
     n_points: int
@@ -95,12 +81,18 @@ class IntegrationDirectionResult(Result):
     plane_dim: int
     slow_in_plane: float
     null_in_plane: float
+    slow_alignment: Alignment
     readout_in_slow: float | None
     null_in_slow: float | None
+    readout_alignment: Alignment | None
     readout: ReadoutGeometry | None
     readout_in_plane: ReadoutGeometry | None
     deflections: Deflections | None
     unit: str
+    departure: Tensor
+    n_ill_conditioned: int
+    linear_error: PredictionError | None
+    ablation: ModeAblation | None
 
 
 class IntegrationDirection(Analyzer):
@@ -112,14 +104,44 @@ class IntegrationDirection(Analyzer):
         How many points at most are linearised.
     n_tokens : int
         How many of the most frequent tokens are followed.
+    rank : int, optional
+        How many slow modes the causal test keeps or removes; by default the participation ratio
+        of the visited states, rounded. A conjugate pair is never cut.
+    n_sequences : int
+        How many recorded sequences at most the causal test runs; 0 leaves it out.
+    projection : {"orthogonal", "oblique"}
+        How the state is projected on them, see :mod:`dynprobe.dynamics.ablation`.
+    n_random : int
+        How many random subspaces stand beside it.
+    n_starts : int
+        How many visited states the linear model starts from.
     """
 
     name = "integration_direction"
     requires = frozenset({"states", "recurrence"})
 
-    def __init__(self, n_points: int = 64, n_tokens: int = 400) -> None:
+    def __init__(
+        self,
+        n_points: int = 64,
+        n_tokens: int = 400,
+        *,
+        rank: int | None = None,
+        projection: str = "orthogonal",
+        n_sequences: int = 256,
+        n_random: int = 5,
+        n_starts: int = 256,
+    ) -> None:
+        if rank is not None and rank < 1:
+            raise ValueError(f"rank is {rank}; the causal test needs at least one mode.")
+        if projection not in ("orthogonal", "oblique"):
+            raise ValueError(f"projection is {projection!r}; it is 'orthogonal' or 'oblique'.")
         self.n_points = n_points
         self.n_tokens = n_tokens
+        self.rank = rank
+        self.projection = projection
+        self.n_sequences = n_sequences
+        self.n_random = n_random
+        self.n_starts = n_starts
 
     def analyze(self, ctx: Context) -> IntegrationDirectionResult:
         found: FixedPointsResult = ctx.result("fixed_points")
@@ -138,67 +160,91 @@ class IntegrationDirection(Analyzer):
         k = 1 if math.isnan(ratio) else max(1, round(ratio))
         plane = dimension.visited.components[:k]
         n = meta.layout.size
-        # slowest first, growing or fading: at a saddle a mode of |lambda| = 1.2 is fast
-        tau, order = lin.time_constants.sort(dim=1, descending=True, stable=True)
-        slow = _slow_spans(lin.right.gather(2, order[:, None].expand_as(lin.right)), k)
+        slow = slow_modes(lin, k)
+        in_plane = [share_inside(s, plane).mean() for s in slow.spans]
+        slow_in_plane = float(torch.stack(in_plane).mean())
         readout = ctx.readout if ctx.has("readout") else None
-        weight = None
+        weight, in_slow = None, None
         if readout is not None:
             weight = readout.centred() if readout.n_classes > 1 else readout.weight.double().cpu()
+            shares = [share_inside(weight, s).mean() for s in slow.spans]
+            in_slow = float(torch.stack(shares).mean())
         vectors = None
         if readout is not None and readout.n_classes > 1:
             vectors = readout.weight.to("cpu", torch.float64)
         return IntegrationDirectionResult(
             n_points=len(points),
             eigenvalues=lin.eigenvalues,
-            time_constants=meta.dt
-            * torch.quantile(
-                tau[:, :TOP_MODES],
-                torch.tensor(PERCENTILES, dtype=torch.float64) / 100,
-                dim=0,
-                interpolation="nearest",
-            ).T,
+            time_constants=meta.dt * lin.percentiles(),
             sequence_length=meta.dt * length,
-            n_integrating=int((tau >= length).sum(1).median()),
+            n_integrating=int((lin.time_constants >= length).sum(1).median()),
             plane_dim=k,
-            slow_in_plane=float(torch.stack([share_inside(s, plane).mean() for s in slow]).mean()),
+            slow_in_plane=slow_in_plane,
             null_in_plane=random_share(n, k, 0.95, seed=ctx.seed),
-            readout_in_slow=(
+            slow_alignment=alignment(
+                torch.cat(slow.spans), plane, share=slow_in_plane, seed=ctx.seed
+            ),
+            readout_in_slow=in_slow,
+            null_in_slow=(None if weight is None else random_share(n, k, 0.95, seed=ctx.seed + 1)),
+            readout_alignment=(
                 None
                 if weight is None
-                else float(torch.stack([share_inside(weight, s).mean() for s in slow]).mean())
+                else alignment(weight, slow.spans[0], share=in_slow, seed=ctx.seed + 1)
             ),
-            null_in_slow=(None if weight is None else random_share(n, k, 0.95, seed=ctx.seed + 1)),
             readout=None if vectors is None else readout_geometry(vectors),
             readout_in_plane=None if vectors is None else readout_geometry(vectors @ plane.T),
-            deflections=self._deflections(ctx, lin, dimension.visited.components[:2]),
+            deflections=deflections(
+                ctx.recurrence,
+                ctx.recording,
+                lin,
+                slow,
+                dimension.visited.components[:2],
+                self.n_tokens,
+            ),
             unit=meta.unit,
+            departure=lin.departure,
+            n_ill_conditioned=int(lin.ill_conditioned.gather(1, slow.index).any(1).sum()),
+            linear_error=self._linear_error(ctx, lin),
+            ablation=self._ablation(ctx, lin, k if self.rank is None else self.rank),
         )
 
-    def _deflections(self, ctx: Context, lin: Linearization, plane: Tensor) -> Deflections | None:
+    def _linear_error(self, ctx: Context, lin: Linearization) -> PredictionError | None:
         rec = ctx.recording
-        if rec.tokens is None or rec.inputs is None:
+        # starts are recorded states, so that the step before the first one is not needed
+        rows, steps = (rec.mask[:, 1:]).nonzero(as_tuple=True)
+        if rec.inputs is None or len(rows) == 0 or self.n_starts < 1:
             return None
-        ids, counts, steps, inputs = _by_token(rec, self.n_tokens)
-        recurrence = ctx.recurrence
-        at = lin.states.to(recurrence.device)
-        exact, linear = [], []
-        for x in inputs:
-            held = x.to(at).expand(len(at), -1)
-            exact.append((recurrence.step(at, held) - at).cpu().mean(0))
-            offset = x.cpu() - lin.inputs
-            linear.append((lin.input_jacobian @ offset.unsqueeze(-1)).squeeze(-1).mean(0))
-        names = rec.meta.vocabulary
-        return Deflections(
-            tokens=tuple(
-                names[i] if names is not None and i < len(names) else str(i) for i in ids.tolist()
-            ),
-            counts=counts,
-            visited=steps @ plane.T,
-            visited_length=steps.norm(dim=1),
-            exact=torch.stack(exact) @ plane.T,
-            linear=torch.stack(linear) @ plane.T,
-        )
+        generator = torch.Generator().manual_seed(ctx.seed)
+        chosen = torch.randperm(len(rows), generator=generator)[: self.n_starts].to(rows.device)
+        rows, steps = rows[chosen], steps[chosen]
+        left = rec.lengths.to(rows.device)[rows] - 1 - steps
+        ahead = torch.arange(int(left.max()) + 1, device=rows.device)
+        at = (steps[:, None] + ahead).clamp(max=rec.shape[1] - 1)
+        states, inputs = rec.states[rows[:, None], at], rec.inputs[rows[:, None], at[:, 1:]]
+        return prediction_error(ctx.recurrence, lin, states, inputs, left)
+
+    def _ablation(self, ctx: Context, lin: Linearization, rank: int) -> ModeAblation | None:
+        if not ctx.has("readout") or self.n_sequences < 1:
+            return None
+        mean = ctx.recording.flat().to("cpu", torch.float64).mean(0)
+        slow = slow_modes(lin, min(rank, lin.states.shape[1]))
+        for point in (lin.states - mean).norm(dim=1).argsort().tolist():
+            basis, spectral = slow.bases[point], slow.projectors[point]
+            projector = spectral if self.projection == "oblique" else basis.T @ basis
+            if projector is not None:
+                return ablate_modes(
+                    ctx.recurrence,
+                    ctx.recording,
+                    ctx.readout,
+                    projector,
+                    lin.states[point],
+                    rank=len(basis),
+                    point=point,
+                    n_sequences=self.n_sequences,
+                    n_random=self.n_random,
+                    seed=ctx.seed,
+                )
+        return None
 
 
 def _choose(points: FixedPoints, n: int, seed: int) -> FixedPoints:
@@ -210,51 +256,3 @@ def _choose(points: FixedPoints, n: int, seed: int) -> FixedPoints:
     if len(slow) == 0:
         return fixed
     return join([fixed, slow])
-
-
-def _slow_spans(modes: Tensor, k: int) -> list[Tensor]:
-    """At each point, an orthonormal basis (k, n) of the span of the first k modes (columns).
-
-    A complex pair spans a plane; where the cut falls inside a pair, its first half counts.
-    """
-    spans = []
-    for right in modes:
-        rows = torch.stack([right.real.T, right.imag.T], dim=1).flatten(0, 1)
-        norms = rows.norm(dim=1)
-        spans.append(orthonormal(_independent(rows[norms > 1e-12], k)))
-    return spans
-
-
-def _independent(rows: Tensor, k: int) -> Tensor:
-    """The first k rows that are not in the span of those before (conjugates repeat a plane)."""
-    kept: list[Tensor] = []
-    for row in rows:
-        left = row.clone()
-        for other in kept:
-            left = left - (left @ other) * other
-        if float(left.norm()) > 1e-6 * float(row.norm()):
-            kept.append(left / left.norm())
-        if len(kept) == k:
-            break
-    return torch.stack(kept)
-
-
-def _by_token(rec: Recording, n_tokens: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of the most frequent tokens: ids, counts, mean step (tokens, n), mean input (tokens, m)."""
-    assert rec.tokens is not None
-    assert rec.inputs is not None
-    mask = rec.mask
-    if rec.initial is None:  # then nobody knows how far the first token moved the state
-        mask[:, 0] = False
-    tokens = rec.tokens.to(mask.device)[mask].cpu()
-    steps = (rec.states - rec.before)[mask].to("cpu", torch.float64)
-    inputs = rec.inputs[mask].to("cpu", torch.float64)
-    ids, index, counts = tokens.unique(return_inverse=True, return_counts=True)
-
-    def mean(values: Tensor) -> Tensor:
-        total = torch.zeros(len(ids), values.shape[1], dtype=torch.float64)
-        out: Tensor = total.index_add_(0, index, values) / counts[:, None]
-        return out
-
-    top = counts.argsort(descending=True, stable=True)[:n_tokens]
-    return ids[top], counts[top], mean(steps)[top], mean(inputs)[top]

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from dynprobe.analyzers.fixed_points import FixedPointsResult
+from dynprobe.analyzers.mode_ablation import ModeAblation, Outcome
 from dynprobe.report.figures import Picture, pictures
 from dynprobe.report.figures.style import to_bytes
 from dynprobe.report.figures.time_constants import ENDLESS
@@ -187,6 +188,35 @@ def _sentences(report: Report, layer: str) -> Iterator[str]:
                 f"The slowest mode has a median time constant of {number(slowest)} "
                 f"{integration.unit}; a sequence lasts {length:g}."
             )
+    if integration is not None and integration.ablation is not None:
+        yield _causal(integration.ablation)
+
+
+def _causal(found: ModeAblation) -> str:
+    """What the network can do with its slow modes alone, and without them."""
+    labelled = found.unedited.accuracy is not None
+    verb = "classifies" if labelled else "answers as before for"
+    end = "correctly" if labelled else ""
+
+    def share(outcome: Outcome) -> str:
+        return f"{100 * outcome.score:.0f} %"
+
+    modes = "slowest mode" if found.rank == 1 else f"{found.rank} slowest modes"
+    text = (
+        f"Run again with nothing but its {modes} kept at every step, it {verb} "
+        f"{share(found.keep)} of {found.n_sequences} sequences {end}".rstrip()
+        + f"; with {'it' if found.rank == 1 else 'them'} removed, {share(found.remove)}"
+    )
+    if labelled:
+        text += f" (unedited {share(found.unedited)}"
+        text += f", chance {100 * found.chance:.0f} %)" if found.chance is not None else ")"
+    if found.random_keep:
+        kept, removed = (
+            100 * sum(o.score for o in outcomes) / len(outcomes)
+            for outcomes in (found.random_keep, found.random_remove)
+        )
+        text += f"; random directions instead: {kept:.0f} % kept, {removed:.0f} % removed"
+    return text + "."
 
 
 def _kinds(found: FixedPointsResult) -> str:

@@ -14,10 +14,14 @@ from typing import Any
 from torch import Tensor
 
 from dynprobe.analyzers.fixed_points import FixedPointsResult
-from dynprobe.analyzers.integration_direction import Deflections, IntegrationDirectionResult
+from dynprobe.analyzers.integration_direction import IntegrationDirectionResult
 from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
+from dynprobe.analyzers.mode_ablation import ModeAblation, Outcome
 from dynprobe.analyzers.state_spectrum import RECORDED, Spectrum, StateSpectrumResult
+from dynprobe.analyzers.token_deflections import Deflections
 from dynprobe.dynamics.completeness import Completeness
+from dynprobe.dynamics.prediction import PredictionError
+from dynprobe.geometry.alignment import Alignment
 from dynprobe.geometry.simplex import ReadoutGeometry
 from dynprobe.report.report import Report
 
@@ -165,18 +169,21 @@ def _integration(r: IntegrationDirectionResult) -> list[Row]:
         Row(
             "slow modes in the PC plane",
             f"{r.slow_in_plane:.2f}",
-            f"of {_counted(r.plane_dim, 'dimension')}; random direction below "
-            f"{r.null_in_plane:.2f}",
+            f"of {_counted(r.plane_dim, 'dimension')}; {_null(r.slow_alignment)}",
         ),
     ]
-    if r.readout_in_slow is not None and r.null_in_slow is not None:
-        rows.append(
-            Row(
-                "readout in the slow modes",
-                f"{r.readout_in_slow:.2f}",
-                f"random direction below {r.null_in_slow:.2f}",
-            )
-        )
+    if r.readout_in_slow is not None and r.readout_alignment is not None:
+        share = f"{r.readout_in_slow:.2f}"
+        rows.append(Row("readout in the slow modes", share, _null(r.readout_alignment)))
+    departure = f"{float(r.departure.median()):.2f}"
+    normal = "Henrici's departure over the norm, median; 0 is normal"
+    if r.n_ill_conditioned:
+        normal += f"; left modes unreliable at {_counted(r.n_ill_conditioned, 'point')}"
+    rows.append(Row("non-normality", departure, normal))
+    if r.linear_error is not None and r.linear_error.steps:
+        rows.append(_linear_error(r.linear_error))
+    if r.ablation is not None:
+        rows += _ablation(r.ablation)
     if r.readout is not None and r.readout_in_plane is not None:
         simplex = f"degrees; a simplex has {r.readout.simplex_angle:.1f}"
         rows.append(Row("readout angles", _angles(r.readout), simplex))
@@ -205,6 +212,43 @@ def _spectra(r: StateSpectrumResult) -> list[Row]:
     return rows
 
 
+def _null(found: Alignment) -> str:
+    """The null beside a share."""
+    z = "" if math.isnan(found.z) else f", z = {found.z:.1f}"
+    return f"random {found.null_mean:.2f} ± {found.null_std:.2f}{z}"
+
+
+def _linear_error(found: PredictionError) -> Row:
+    errors = ", ".join(f"{e:.2f}" for e in found.of_movement.tolist())
+    steps = ", ".join(map(str, found.steps))
+    return Row("error of the linear model", errors, f"of the movement, after {steps} steps")
+
+
+def _ablation(a: ModeAblation) -> list[Row]:
+    modes = "1 slow mode" if a.rank == 1 else f"{a.rank} slow modes"
+    what = "agreement with the unedited run" if a.unedited.accuracy is None else "accuracy"
+    chance = "" if a.chance is None else f"; chance {a.chance:.2f}"
+    before = f"{what} (unedited {a.unedited.score:.3f}{chance}); "
+    pairs = (("only", a.keep, a.random_keep), ("without", a.remove, a.random_remove))
+    return [
+        Row(f"{word} its {modes}", _outcome(found), before + _controls(controls))
+        for word, found, controls in pairs
+    ]
+
+
+def _outcome(o: Outcome) -> str:
+    return f"{o.score:.3f}; logits change {o.logit_change:.2f}, spread {o.logit_spread:.2f}"
+
+
+def _controls(found: tuple[Outcome, ...]) -> str:
+    if not found:
+        return "no random directions run"
+    scores = [o.score for o in found]
+    return (
+        f"random directions {sum(scores) / len(scores):.3f}, {min(scores):.3f} to {max(scores):.3f}"
+    )
+
+
 def _angles(geometry: ReadoutGeometry) -> str:
     pairs = geometry.pair_angles.tolist()
     if len(pairs) <= 6:
@@ -222,9 +266,13 @@ def _deflections(d: Deflections) -> list[Row]:
     full = ", ".join(
         f"{t} {v:.3f}" for t, v in zip(d.tokens, d.visited_length.tolist(), strict=True)
     )
+    taken = ", ".join(
+        f"{t} {v:.3f}" for t, v in zip(d.tokens, d.selected_length.tolist(), strict=True)
+    )
     return [
         Row("deflection in the PC plane", in_plane, "mean of s_t - s_(t-1) on PC 1-2"),
         Row("deflection in the full space", full, "all tokens share a transient here"),
+        Row("deflection by the slow modes", taken, "what left modes take of J_inp (x - x*)"),
     ]
 
 

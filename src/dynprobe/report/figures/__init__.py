@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from matplotlib.figure import Figure
 
 from dynprobe.report.figures import (
+    ablation,
     deflections,
     eigenvalues,
     fixed_points,
@@ -48,6 +49,7 @@ FIGURES: dict[str, Drawing] = {
     "deflections": Drawing(deflections.TITLE, deflections.caption, deflections.draw),
     "time_constants": Drawing(time_constants.TITLE, time_constants.caption, time_constants.draw),
     "eigenvalues": Drawing(eigenvalues.TITLE, eigenvalues.caption, eigenvalues.draw),
+    "ablation": Drawing(ablation.TITLE, ablation.caption, ablation.draw),
 }
 
 

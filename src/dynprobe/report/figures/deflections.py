@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
-from dynprobe.analyzers.integration_direction import Deflections
+from dynprobe.analyzers.token_deflections import Deflections
 from dynprobe.report.figures.labels import Label, place_labels
 from dynprobe.report.figures.plane import (
     Array,

@@ -1,0 +1,83 @@
+"""The slowest modes at each point: which, what they span, what projects on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dynprobe.dynamics.ablation import modal_projector
+from dynprobe.dynamics.linearization import Linearization
+from dynprobe.dynamics.modes import real_rows, slowest
+from dynprobe.errors import ShapeError
+from dynprobe.geometry.subspaces import orthonormal
+
+
+@dataclass(frozen=True)
+class SlowModes:
+    """The k slowest modes of every point, growing or fading.
+
+    Attributes
+    ----------
+    index : Tensor
+        (points, k), the slowest first.
+    spans : list of Tensor
+        At each point, (k, n) orthonormal rows. A complex pair spans a plane; where the cut falls
+        inside a pair, its first half counts.
+    bases : list of Tensor
+        The same, but where the cut falls inside a pair the whole pair is in: (k or k + 1, n).
+    projectors : list of Tensor or None
+        (n, n), spectral projectors on the span of `bases`. None where the modes are defective and
+        cannot be told from the others.
+    """
+
+    index: Tensor
+    spans: list[Tensor]
+    bases: list[Tensor]
+    projectors: list[Tensor | None]
+
+
+def slow_modes(lin: Linearization, k: int) -> SlowModes:
+    """Find the k slowest modes of every point."""
+    # slowest first, growing or fading: at a saddle a mode of |lambda| = 1.2 is fast
+    order = lin.time_constants.argsort(dim=1, descending=True, stable=True)
+    ordered = lin.right.gather(2, order[:, None].expand_as(lin.right))
+    whole = [slowest(values, k) for values in lin.eigenvalues]
+    return SlowModes(
+        order[:, :k],
+        [_span(right, k) for right in ordered],
+        [orthonormal(real_rows(r.T[i])) for r, i in zip(lin.right, whole, strict=True)],
+        [
+            _projector(r.T[i], left[i])
+            for r, left, i in zip(lin.right, lin.left, whole, strict=True)
+        ],
+    )
+
+
+def _projector(right: Tensor, left: Tensor) -> Tensor | None:
+    try:
+        return modal_projector(right, left)
+    except ShapeError:
+        return None
+
+
+def _span(right: Tensor, k: int) -> Tensor:
+    """An orthonormal basis (k, n) of the span of the first k modes, columns of `right`."""
+    rows = torch.stack([right.real.T, right.imag.T], dim=1).flatten(0, 1)
+    norms = rows.norm(dim=1)
+    return orthonormal(_independent(rows[norms > 1e-12], k))
+
+
+def _independent(rows: Tensor, k: int) -> Tensor:
+    """The first k rows that are not in the span of those before (conjugates repeat a plane)."""
+    kept: list[Tensor] = []
+    for row in rows:
+        left = row.clone()
+        for other in kept:
+            left = left - (left @ other) * other
+        if float(left.norm()) > 1e-6 * float(row.norm()):
+            kept.append(left / left.norm())
+        if len(kept) == k:
+            break
+    return torch.stack(kept)
