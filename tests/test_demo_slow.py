@@ -24,6 +24,17 @@ def test_the_demo_shows_the_triangle():
     assert neutral < 0.1 * min(in_plane.values())
     assert not report.failures
     assert len(report["fixed_points"].unique) >= 3
+    # two slow modes are what it counts with: alone they are enough, without them nothing is left
+    test = direction.ablation
+    assert test.rank == 2
+    assert test.unedited.accuracy >= 0.97
+    assert test.keep.accuracy >= 0.9
+    assert test.remove.accuracy <= test.chance + 0.15
+    assert test.remove.logit_spread <= 0.1
+    assert max(o.accuracy for o in test.random_keep) <= 0.6
+    assert sum(o.accuracy for o in test.random_remove) / 5 >= 0.9
+    assert direction.slow_alignment.z > 10
+    assert direction.readout_alignment.z > 10
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import dynprobe
 from dynprobe import Readout, Recording
 from dynprobe.analyzers.fixed_points import FixedPointSearch
 from dynprobe.analyzers.integration_direction import IntegrationDirection
+from dynprobe.nn import RNNClassifier
 from dynprobe.report.summary import summary
 
 N, TIME = 40, 31
@@ -199,3 +200,17 @@ def test_pushes_that_the_slow_mode_selects():
     assert d.linear_error.max() <= 0.05
     assert (d.linear_length - d.exact_length).abs().max() <= 0.001
     assert report["integration_direction"].linear_error.of_movement[0] <= 0.05
+
+
+@pytest.mark.requires("cuda")
+def test_on_a_gpu():
+    model = RNNClassifier(4, 3, hidden_size=8, generator=seeded(0)).cuda().eval()
+    with dynprobe.attach(model) as probe, torch.no_grad():
+        model(torch.randint(4, (40, 9), generator=seeded(1)).cuda())
+    report = probe.analyze(
+        ["manifold_dimension", FixedPointSearch(n_seeds=16), "integration_direction"]
+    )
+    assert not report.failures
+    direction = report["integration_direction"]
+    assert direction.ablation.replay_error <= 1e-4
+    assert direction.linear_error.of_movement.device.type == "cpu"

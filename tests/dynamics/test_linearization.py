@@ -11,7 +11,13 @@ from torch import nn
 
 import dynprobe
 from dynprobe.dynamics.maps import autograd_jacobian
-from dynprobe.dynamics.modes import Stability, departure_from_normality, eigenmodes, slowest
+from dynprobe.dynamics.modes import (
+    Stability,
+    departure_from_normality,
+    eigenmodes,
+    longest_lasting,
+    slowest,
+)
 from dynprobe.errors import NonFiniteStatesError, ShapeError
 from dynprobe.nn import UGRNN, LeakyRNN
 from dynprobe.testing import linear_system
@@ -221,6 +227,8 @@ def test_the_slowest_modes_take_whole_pairs():
     assert slowest(values, 1).tolist() == [1, 3]  # 1.3 grows fast
     assert sorted(slowest(values, 2).tolist()) == [1, 3]
     assert sorted(slowest(values, 3).tolist()) == [0, 1, 3]
+    assert longest_lasting(values, 1).tolist() == [0]
+    assert sorted(longest_lasting(values, 2).tolist()) == [0, 1, 3]
     assert slowest(torch.tensor([0.9, 0.5], dtype=torch.complex128), 1).tolist() == [0]
 
 

@@ -176,7 +176,7 @@ def test_the_causal_test_without_labels_and_without_random_directions(three: Rep
     (ax,) = figure.axes
     heights = [bar.get_height() for bar in ax.patches]
     assert heights == pytest.approx([result.keep.agreement, 0.04])
-    assert "slowest mode of one" in FIGURES["ablation"].caption(report, "rnn")
+    assert "projected on the mode of one" in FIGURES["ablation"].caption(report, "rnn")
 
 
 def test_endless_and_undefined_time_constants(three: Report) -> None:

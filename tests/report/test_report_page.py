@@ -89,7 +89,7 @@ def test_it_shows_all_figures_with_captions_and_alternatives(of_three: str) -> N
     images = page.all("img")
     assert len(images) == 7
     assert all(image["alt"] for image in images)
-    assert len(page.all("figcaption")) == 6
+    assert len(page.all("figcaption")) == 7
 
 
 def test_it_holds_the_headline_numbers(of_three: str, three: Report) -> None:

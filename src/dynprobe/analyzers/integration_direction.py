@@ -13,15 +13,16 @@ from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
 from dynprobe.analyzers.mode_ablation import ModeAblation, ablate_modes
 from dynprobe.analyzers.results import Result
-from dynprobe.analyzers.slow_modes import slow_modes
+from dynprobe.analyzers.slow_modes import projector_or_none, slow_modes
 from dynprobe.analyzers.token_deflections import Deflections, deflections
 from dynprobe.dynamics.certificate import Status
 from dynprobe.dynamics.fixed_points import FixedPoints, join
 from dynprobe.dynamics.linearization import Linearization, linearize
+from dynprobe.dynamics.modes import longest_lasting, real_rows
 from dynprobe.dynamics.prediction import PredictionError, prediction_error
 from dynprobe.geometry.alignment import Alignment, alignment
 from dynprobe.geometry.simplex import ReadoutGeometry, readout_geometry
-from dynprobe.geometry.subspaces import random_share, share_inside
+from dynprobe.geometry.subspaces import orthonormal, random_share, share_inside
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class IntegrationDirectionResult(Result):
         How far ahead the linear model of the nearest point foresees the states; where the inputs
         are known.
     ablation : ModeAblation or None
-        The sequences run again with only the slow modes, and without them, read out at the end;
-        None without a readout or inputs, or where the slow modes cannot be told from the others.
+        The sequences run again with only the modes that last longest, and without them, read out
+        at the end; None without a readout or inputs.
     """
 
     n_points: int
@@ -105,8 +106,8 @@ class IntegrationDirection(Analyzer):
     n_tokens : int
         How many of the most frequent tokens are followed.
     rank : int, optional
-        How many slow modes the causal test keeps or removes; by default the participation ratio
-        of the visited states, rounded. A conjugate pair is never cut.
+        How many modes the causal test keeps or removes, those that are forgotten last; by default
+        the participation ratio of the visited states, rounded. A conjugate pair is never cut.
     n_sequences : int
         How many recorded sequences at most the causal test runs; 0 leaves it out.
     projection : {"orthogonal", "oblique"}
@@ -227,10 +228,13 @@ class IntegrationDirection(Analyzer):
         if not ctx.has("readout") or self.n_sequences < 1:
             return None
         mean = ctx.recording.flat().to("cpu", torch.float64).mean(0)
-        slow = slow_modes(lin, min(rank, lin.states.shape[1]))
+        rank = min(rank, lin.states.shape[1])
         for point in (lin.states - mean).norm(dim=1).argsort().tolist():
-            basis, spectral = slow.bases[point], slow.projectors[point]
-            projector = spectral if self.projection == "oblique" else basis.T @ basis
+            modes = longest_lasting(lin.eigenvalues[point], rank)
+            right, left = lin.right[point].T[modes], lin.left[point][modes]
+            basis = orthonormal(real_rows(right))
+            oblique = self.projection == "oblique"
+            projector = projector_or_none(right, left) if oblique else basis.T @ basis
             if projector is not None:
                 return ablate_modes(
                     ctx.recurrence,

@@ -49,7 +49,11 @@ class Outcome(Result):
 
 @dataclass(frozen=True)
 class ModeAblation(Result):
-    """Recorded sequences, run again with the slow modes kept alone, or removed, at every step.
+    """Recorded sequences, run again with some modes kept alone, or removed, at every step.
+
+    They are those of one point that are forgotten last, of largest |lambda|: near the middle of an
+    integrator's manifold its own modes grow a little, and a fading mode that integrates nothing may
+    have a longer time constant than they.
 
     Attributes
     ----------
@@ -69,7 +73,7 @@ class ModeAblation(Result):
     replay_error : float
         Distance of its final states from the recorded ones, over the spread of these.
     keep, remove : Outcome
-        With the slow modes kept alone, and removed.
+        With these modes kept alone, and removed.
     random_keep, random_remove : tuple of Outcome
         The same with random directions, see :func:`dynprobe.dynamics.ablation.rotated`; one for
         each seed.

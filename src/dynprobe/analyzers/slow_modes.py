@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dynprobe.dynamics.ablation import modal_projector
 from dynprobe.dynamics.linearization import Linearization
-from dynprobe.dynamics.modes import real_rows, slowest
+from dynprobe.dynamics.modes import slowest
 from dynprobe.errors import ShapeError
 from dynprobe.geometry.subspaces import orthonormal
 
@@ -25,16 +25,13 @@ class SlowModes:
     spans : list of Tensor
         At each point, (k, n) orthonormal rows. A complex pair spans a plane; where the cut falls
         inside a pair, its first half counts.
-    bases : list of Tensor
-        The same, but where the cut falls inside a pair the whole pair is in: (k or k + 1, n).
     projectors : list of Tensor or None
-        (n, n), spectral projectors on the span of `bases`. None where the modes are defective and
-        cannot be told from the others.
+        (n, n), spectral projectors; where the cut falls inside a pair, the whole pair is in. None
+        where the modes are defective and cannot be told from the others.
     """
 
     index: Tensor
     spans: list[Tensor]
-    bases: list[Tensor]
     projectors: list[Tensor | None]
 
 
@@ -47,15 +44,15 @@ def slow_modes(lin: Linearization, k: int) -> SlowModes:
     return SlowModes(
         order[:, :k],
         [_span(right, k) for right in ordered],
-        [orthonormal(real_rows(r.T[i])) for r, i in zip(lin.right, whole, strict=True)],
         [
-            _projector(r.T[i], left[i])
+            projector_or_none(r.T[i], left[i])
             for r, left, i in zip(lin.right, lin.left, whole, strict=True)
         ],
     )
 
 
-def _projector(right: Tensor, left: Tensor) -> Tensor | None:
+def projector_or_none(right: Tensor, left: Tensor) -> Tensor | None:
+    """The spectral projector of modes (k, n), or None where there is none."""
     try:
         return modal_projector(right, left)
     except ShapeError:

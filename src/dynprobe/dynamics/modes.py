@@ -122,24 +122,37 @@ def stability(eigenvalues: Tensor) -> Tensor:
 
 
 def slowest(eigenvalues: Tensor, k: int) -> Tensor:
-    """Indices of the k slowest modes of one point, growing or fading, and whole conjugate pairs.
+    """Indices of the k slowest modes of one point, growing or fading, in whole conjugate pairs.
 
     Parameters
     ----------
     eigenvalues : Tensor
         (n,), complex.
     k : int
-        Where the cut falls between the two of a pair, both are in: k + 1 indices.
+        See :func:`in_whole_pairs`.
     """
     order = time_constants(eigenvalues).argsort(descending=True, stable=True)
+    return in_whole_pairs(eigenvalues, order, k)
+
+
+def longest_lasting(eigenvalues: Tensor, k: int) -> Tensor:
+    """Indices of the k modes of one point that are forgotten last, in whole conjugate pairs.
+
+    Those of largest magnitude: what grows is not forgotten at all. Between the attractors of an
+    integrator its own modes grow a little, and a fading mode may have a longer tau.
+    """
+    return in_whole_pairs(eigenvalues, eigenvalues.abs().argsort(descending=True, stable=True), k)
+
+
+def in_whole_pairs(eigenvalues: Tensor, order: Tensor, k: int) -> Tensor:
+    """The first k indices of `order`, and the partner of a conjugate pair that this would cut."""
     taken = eigenvalues[order[:k]]
-    # a conjugate of the last one that is not among those taken
     lone = (taken.conj() - taken[-1]).abs().min() > 1e-9 * taken[-1].abs()
-    if bool(lone):
-        rest = order[k:]
-        partner = (eigenvalues[rest] - taken[-1].conj()).abs().argmin()
-        return torch.cat([order[:k], rest[partner : partner + 1]])
-    return order[:k]
+    if not bool(lone):
+        return order[:k]
+    rest = order[k:]
+    partner = (eigenvalues[rest] - taken[-1].conj()).abs().argmin()
+    return torch.cat([order[:k], rest[partner : partner + 1]])
 
 
 def real_rows(vectors: Tensor) -> Tensor:

@@ -201,9 +201,9 @@ def _causal(found: ModeAblation) -> str:
     def share(outcome: Outcome) -> str:
         return f"{100 * outcome.score:.0f} %"
 
-    modes = "slowest mode" if found.rank == 1 else f"{found.rank} slowest modes"
+    modes = "mode that lasts" if found.rank == 1 else f"{found.rank} modes that last"
     text = (
-        f"Run again with nothing but its {modes} kept at every step, it {verb} "
+        f"Run again with nothing but the {modes} longest kept at every step, it {verb} "
         f"{share(found.keep)} of {found.n_sequences} sequences {end}".rstrip()
         + f"; with {'it' if found.rank == 1 else 'them'} removed, {share(found.remove)}"
     )

@@ -64,16 +64,16 @@ def caption(report: Report, layer: str) -> str:
     """Say what was done, and what an integrator shows."""
     found = _found(report, layer)
     assert found is not None
-    modes = "slowest mode" if found.rank == 1 else f"{found.rank} slowest modes"
+    modes = "mode" if found.rank == 1 else f"{found.rank} modes"
     text = (
         f"{found.n_sequences} recorded sequences were run again while, at every step, the state "
-        f"was projected on the {modes} of one fixed or slow point (kept), or cleared of them "
-        "(removed). An integrator keeps its accuracy with them alone and loses it without them; "
-        f"with them removed, {100 * found.remove.logit_spread:.0f} % of the spread of the logits "
+        f"was projected on the {modes} of one fixed or slow point that last longest (kept), or "
+        "cleared of them (removed). An integrator keeps its accuracy with them alone and loses it "
+        f"without them: then {100 * found.remove.logit_spread:.0f} % of the spread of its logits "
         "is left."
     )
     if found.random_keep:
-        text += f" Random directions span as many dimensions ({found.rank})."
+        text += f" Random directions span as many dimensions, {found.rank}."
     return text
 
 
