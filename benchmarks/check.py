@@ -46,6 +46,16 @@ def over_seeds(key: str, pick: Callable[[list[float]], float]) -> Callable[[Any]
     return lambda figures: pick([row[key] for row in figures["seeds"]])
 
 
+def of_cell(cell: str, key: str) -> Callable[[Any], float]:
+    """Mean over the networks of one kind, by orthogonal projection."""
+
+    def mean(figures: Any) -> float:
+        rows = [r for r in figures["seeds"] if (r["cell"], r["projection"]) == (cell, "orthogonal")]
+        return float(sum(r[key] for r in rows) / len(rows))
+
+    return mean
+
+
 def both(figures: Any, steps: int, case: str) -> float:
     """Forward and backward of `case` over that of ours."""
     rows = figures[str(steps)]
@@ -72,6 +82,22 @@ TARGETS = [
     Target("demo", "neutral / evidence push in the plane", "< 0.1",
            over_seeds("neutral_share_in_plane", max), lambda v: v < 0.1),
     Target("demo", "seconds, slowest", "<= 180", over_seeds("seconds", max), lambda v: v <= 180),
+    Target("jacobians", "RNN, 256 states x 128 units, float64, s", "<= 0.05",
+           lambda f: f["RNN"]["jacobian"], lambda v: v <= 0.05),
+    Target("jacobians", "GRU, the same, s", "<= 0.15",
+           lambda f: f["GRU"]["jacobian"], lambda v: v <= 0.15),
+    Target("jacobians", "LSTM, the same, s", "<= 0.3",
+           lambda f: f["LSTM"]["jacobian"], lambda v: v <= 0.3),
+    *(
+        target
+        for cell in ("gru", "lstm")
+        for target in (
+            Target("slow_modes", f"{cell}: accuracy with its slow modes alone, mean", ">= 0.9",
+                   of_cell(cell, "keep"), lambda v: v >= 0.9),
+            Target("slow_modes", "... spread of the logits without them, mean", "<= 0.1",
+                   of_cell(cell, "spread left"), lambda v: v <= 0.1),
+        )
+    ),
     Target("capture", f"attached, x plain forward ({LARGE})", "<= 1.05",
            lambda f: f[LARGE]["attached"]["ratio"], lambda v: v <= 1.05),
     Target("capture", f"all h and c, x plain forward ({LARGE})", "<= 2.5",
