@@ -18,7 +18,8 @@ SRC = Path(dynprobe.__file__).parent
 MAY_IMPORT = {
     "dimension": {"dimension"},
     "geometry": {"geometry", "dimension"},
-    "dynamics": {"dynamics", "geometry", "dimension"},
+    "dynamics": {"dynamics", "geometry", "dimension", "progress"},
+    "progress": set(),
     "recurrences": {"recurrences", "dynamics", "geometry", "plugins"},
     "readout": set(),
     "plugins": set(),

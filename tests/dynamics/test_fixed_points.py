@@ -323,3 +323,13 @@ def test_linearize_refuses_wrong_widths(args, message):
     system, _, _ = linear_system([0.9, 0.5])
     with pytest.raises(ShapeError, match=message):
         dynprobe.linearize(system, *args)
+
+
+@pytest.mark.requires("cuda")
+def test_on_a_gpu():
+    module = nn.GRU(2, 32, batch_first=True).cuda()
+    start = seeds(40, 32, 0.5)
+    there = dynprobe.find_fixed_points(dynprobe.attach(module).recurrence(), start)
+    here = dynprobe.find_fixed_points(dynprobe.attach(module.cpu()).recurrence(), start)
+    assert there.states.device.type == "cpu"
+    torch.testing.assert_close(there.unique().states, here.unique().states, rtol=0, atol=1e-6)

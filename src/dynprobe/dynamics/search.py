@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -14,13 +14,13 @@ from dynprobe.dynamics.condition import LARGE, ROUNDS, ConditionSearch
 from dynprobe.dynamics.fixed_points import FixedPoints, join
 from dynprobe.dynamics.maps import Map
 from dynprobe.errors import ConvergenceError, ShapeError
+from dynprobe.progress import Progress, bar
 
 #: Speed of a slow point in units of the squared state scale: q = 1/2 (v)^2 with v = 1.4 % of the
 #: state scale a step, about 70 steps to cross it. A ring of 128 tanh units with weight noise 1e-3
 #: drifts at 1e-3 of its radius, q = 5e-7, and a counting network between two of its fixed points
 #: at q near 1e-5: both are slow, and a state still on its way to the attractor is not.
 SLOW_TOLERANCE = 1e-4
-Progress = Callable[[int, int], None]
 
 
 @torch.no_grad()
@@ -80,7 +80,7 @@ def find_fixed_points(
     seed : int
         Seed of the noise, and of seeds between known points.
     progress : callable, optional
-        Called as ``progress(done, total)``.
+        Called as ``progress(done, total)``; by default a bar on a terminal, and nothing elsewhere.
 
     Returns
     -------
@@ -111,27 +111,15 @@ def find_fixed_points(
     names, held = _conditions(recurrence, inputs, start)
     if rounds is None:
         rounds = ROUNDS if recurrence.state_dim < LARGE else 0
-    cuts, total = Cuts(tol, slow_tol, scale), len(names) * len(start)
-    searches: list[ConditionSearch] = []
-    interrupted = False
-    for c, x in enumerate(held):
-        search = ConditionSearch(recurrence, cuts, names, c, start, x, max_iter)
-        searches.append(search)
-        for at in search.chunks():
-            try:
-                if interrupted:
-                    raise KeyboardInterrupt
-                search.run(at)
-            except KeyboardInterrupt:
-                interrupted = True
-                search.leave(at)
-            if progress is not None:
-                progress(c * len(start) + int(at[-1]) + 1, total)
-        try:
-            search.complete(0 if interrupted else rounds, generator, interrupted=interrupted)
-        except KeyboardInterrupt:
-            interrupted = True
-            search.complete(0, generator, interrupted=True)
+    cuts = Cuts(tol, slow_tol, scale)
+    searches = [
+        ConditionSearch(recurrence, cuts, names, c, start, x, max_iter) for c, x in enumerate(held)
+    ]
+    if progress is None:
+        with bar("fixed points") as shown:
+            _run(searches, rounds, generator, shown)
+    else:
+        _run(searches, rounds, generator, progress)
     points = replace(
         join([row for s in searches for row in s.rows] + [b for s in searches for b in s.beyond]),
         completeness=tuple(s.verdict for s in searches if s.verdict is not None),
@@ -144,6 +132,32 @@ def find_fixed_points(
             "them with throw=False, add noise to the seeds, or raise max_iter or slow_tol."
         )
     return points
+
+
+def _run(
+    searches: list[ConditionSearch], rounds: int, generator: torch.Generator, progress: Progress
+) -> None:
+    """Search all conditions; after an interrupt, what is left is left as it is."""
+    interrupted = False
+    total, done = sum(len(s.start) for s in searches), 0
+    for search in searches:
+        for at in search.chunks():
+            before = len(search.rows)
+            try:
+                if interrupted:
+                    raise KeyboardInterrupt
+                search.run(at)
+            except KeyboardInterrupt:
+                interrupted = True
+                if len(search.rows) == before:
+                    search.leave(at)
+            done += len(at)
+            progress(done, total)
+        try:
+            search.complete(0 if interrupted else rounds, generator, interrupted=interrupted)
+        except KeyboardInterrupt:
+            interrupted = True
+            search.complete(0, generator, interrupted=True)
 
 
 def _check_seeds(system: Map, seeds: Tensor) -> Tensor:
