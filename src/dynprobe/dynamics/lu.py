@@ -39,8 +39,9 @@ class LU:
             # column by column, as LAPACK wants it: otherwise each solution would copy it
             factors = torch.empty_like(matrices, memory_format=torch.contiguous_format).mT
             pivots = torch.empty(matrices.shape[:-1], dtype=torch.int32, device=matrices.device)
+            info = pivots.new_empty(())
             for i, matrix in enumerate(matrices):
-                factors[i], pivots[i], _ = torch.linalg.lu_factor_ex(matrix)
+                torch.linalg.lu_factor_ex(matrix, out=(factors[i], pivots[i], info))
         diagonal = factors.diagonal(dim1=-2, dim2=-1)
         size = diagonal.abs()
         largest = size.amax(-1, keepdim=True)

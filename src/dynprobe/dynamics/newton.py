@@ -147,9 +147,9 @@ def _damped(
     again: list[tuple[Tensor, Tensor, Tensor]] = []
     rows = (~done).nonzero().flatten()
     while len(rows):
-        here, lam = correction.take(rows), damping[rows]
+        lam = damping[rows]
         trial = at[rows] + lam[:, None] * d[rows]
-        left = here(residual(trial, index[rows]))
+        left = _correct(correction, rows, residual(trial, index[rows]), len(at))
         left_size = left.norm(dim=1)
         good = left_size <= (1 - lam / 4) * size[rows]
         out[rows[good]] = trial[good]
@@ -167,10 +167,20 @@ def _damped(
             if len(open_) == 0:
                 break
             rows, last = rows[open_], left_size[open_]
-            left = correction.take(rows)(residual(out[rows], index[rows]))
+            left = _correct(correction, rows, residual(out[rows], index[rows]), len(at))
             left_size = left.norm(dim=1)
             fast = (left_size <= SIMPLIFIED * last).nonzero().flatten()
             rows, left, left_size = rows[fast], left[fast], left_size[fast]
             if len(rows) == 0:
                 break
     return out, done, accepted
+
+
+def _correct(correction: Correction, rows: Tensor, r: Tensor, batch: int) -> Tensor:
+    """Corrections of some of the batch."""
+    if 2 * len(rows) < batch or len(rows) == batch:
+        return correction.take(rows)(r)
+    # solving for a few too many is cheaper than a copy of most factors
+    whole = r.new_zeros(batch, r.shape[1])
+    whole[rows] = r
+    return correction(whole)[rows]

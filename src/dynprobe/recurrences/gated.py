@@ -54,6 +54,10 @@ class GatedRecurrence(Recurrence):
     def _layout(self) -> Layout:
         return Layout.of(h=self.hidden_size)
 
+    def root_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
+        # in place: the closed forms below give memory of their own
+        return add_diagonal(self.jacobian(state, x), -1.0)
+
     def bound_over(self, box: Tensor) -> Tensor | None:
         """Half-widths of a box that F maps into itself under every input |x| <= box.
 
