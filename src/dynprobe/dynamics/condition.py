@@ -22,12 +22,10 @@ from dynprobe.dynamics.fixed_points import MERGE, FixedPoints, join, overwrite
 from dynprobe.dynamics.krylov import SPACE, KrylovCorrection
 from dynprobe.dynamics.maps import Map
 from dynprobe.dynamics.newton import Correction, damped_newton
+from dynprobe.dynamics.zeros import Zeros
 
 #: Landing and fixed point closer than this (in state scales) are one point.
 SAME_POINT = 1e-3
-#: A slow landing whose residual is what the linearisation at a fixed point says, up to this share,
-#: belongs to that point.
-LINEAR = 0.1
 #: Steps the network itself takes from a seed that led nowhere, before Newton's method tries again.
 RUN_ON = 20
 #: Bytes of Jacobians worked on at once: what stays in a processor's cache, and what fills a GPU.
@@ -73,6 +71,7 @@ class ConditionSearch:
         self.shared = bool((self.x == self.x[:1]).all())
         self.is_affine = self.system.affine(self.x[:1]) is not None
         self.merge = MERGE * self.cuts.scale
+        self.zeros = Zeros(self.cuts.scale)
 
     def chunks(self) -> list[Tensor]:
         """Indices of the seeds, in portions that fit the memory."""
@@ -133,7 +132,6 @@ class ConditionSearch:
         """Which known zero Newton's method reaches from each seed, -1 for none; learns new ones."""
         system = self.system
         large = system.state_dim >= LARGE
-        known = self.known.states.to(start) if self.shared and self.known is not None else None
 
         def residual(s: Tensor, i: Tensor) -> Tensor:
             return system.root(s, x[i])
@@ -143,6 +141,9 @@ class ConditionSearch:
                 return KrylovCorrection.of(residual, s, i)
             return FullCorrection.of(system.root_jacobian(s, x[i]))
 
+        def arrived(s: Tensor, i: Tensor) -> Tensor:
+            return self.zeros.reached(s, residual(s, i))
+
         found = damped_newton(
             residual,
             linearise,
@@ -150,8 +151,7 @@ class ConditionSearch:
             scale=self.cuts.scale,
             max_iter=self.max_iter,
             trust=1.0,
-            known=known,
-            near=SAME_POINT * self.cuts.scale,
+            arrived=arrived if self.shared and not large else None,
         )
         which = found.known.cpu()
         left = (found.converged.cpu() & (which < 0)).nonzero().flatten()
@@ -177,6 +177,8 @@ class ConditionSearch:
                 return int(distance.argmin())
         point = self._certified(state, x, seed)
         self.known = point if self.known is None else join([self.known, point])
+        if self.system.state_dim < LARGE:
+            self.zeros.add(state[0], self.system.root_jacobian(state, x)[0])
         return len(self.known) - 1
 
     def _known_at(self, which: Tensor, start: Tensor, x: Tensor, index: Tensor) -> FixedPoints:
@@ -228,24 +230,20 @@ class ConditionSearch:
         resting = landed.converged & ~landed.isolated
         better = torch.where(
             zero.converged,
-            lost | (near & ~resting) | (landed.slow & self._governed(landed, zero)),
+            lost | (near & ~resting) | (landed.slow & self._governed(landed, which)),
             lost & (zero.speed < landed.speed),
         )
         return overwrite(landing, rows[better], replace(zero[better], seed=landed.seed[better]))
 
-    def _governed(self, landed: FixedPoints, zero: FixedPoints) -> Tensor:
-        """Whether landings lie where the linearisation at a fixed point holds.
+    def _governed(self, landed: FixedPoints, which: Tensor) -> Tensor:
+        """Whether landings lie where the linearisation at a known zero holds.
 
         The way to a node with a slow mode is no slow manifold of its own.
         """
+        if not self.zeros.states:
+            return torch.zeros(len(landed), dtype=torch.bool)
         s, x = landed.states.to(self.start), landed.inputs.to(self.start)
-        at = zero.states.to(self.start)
-        residual, linear = self.system.root(s, x), torch.empty_like(s)
-        for i in range(len(s)):  # one Jacobian at a time
-            jac = self.system.root_jacobian(at[i : i + 1], x[i : i + 1])[0]
-            linear[i] = jac @ (s[i] - at[i])
-        error = (residual - linear).norm(dim=1)
-        return torch.le(error, LINEAR * residual.norm(dim=1)).cpu()
+        return self.zeros.governs(s, self.system.root(s, x), which.to(s.device)).cpu()
 
     def _solve(self, affine: AffineMap, start: Tensor, x: Tensor, index: Tensor) -> FixedPoints:
         """The fixed points of affine maps, in closed form.

@@ -49,9 +49,10 @@ class NewtonResult:
     states : Tensor
         (batch, n).
     converged : Tensor
-        (batch,), whether the last correction was rounding, or a known point was reached.
+        (batch,), whether the last correction was rounding.
     known : Tensor
-        (batch,), which of the known points was reached; -1 for none.
+        (batch,), which known zero's neighbourhood was reached, where the iteration ended; -1 for
+        none.
     """
 
     states: Tensor
@@ -67,8 +68,7 @@ def damped_newton(
     scale: float,
     max_iter: int,
     trust: float = 0.5,
-    known: Tensor | None = None,
-    near: float = 0.0,
+    arrived: Residual | None = None,
 ) -> NewtonResult:
     """Find zeros of `residual` near each row of `start`.
 
@@ -87,8 +87,9 @@ def damped_newton(
         Jacobians per point.
     trust : float
         Longest step allowed, in units of `scale`.
-    known, near : Tensor, float, optional
-        (points, n) known zeros; an iterate within `near` of one has arrived there.
+    arrived : callable, optional
+        Called like `residual`; returns (b,), the known zero that a state will go to for sure, or
+        -1. The iteration ends there.
     """
     x = start.clone()
     converged = torch.zeros(len(x), dtype=torch.bool, device=x.device)
@@ -113,14 +114,11 @@ def damped_newton(
         )
         x[active] = moved
         converged[active[done]] = True
-        if known is not None and len(known):
-            distance, which = torch.cdist(moved, known).min(dim=1)
-            there = accepted & ~done & (distance <= near)
-            reached[active[there]] = which[there]
-            x[active[there]] = known[which[there]]
-            done = done | there
         active = active[accepted & ~done]
-    return NewtonResult(x, converged | (reached >= 0), reached)
+        if arrived is not None and len(active):
+            reached[active] = arrived(x[active], active)
+            active = active[reached[active] < 0]
+    return NewtonResult(x, converged, reached)
 
 
 def _damped(
