@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from dynprobe.analysis import analyze
     from dynprobe.analyzers.base import Analyzer, Context, StreamingAnalyzer
     from dynprobe.analyzers.registry import register_analyzer
+    from dynprobe.dynamics.branches import Branch, Branches
     from dynprobe.dynamics.certificate import Status
+    from dynprobe.dynamics.continuation import continue_fixed_points
     from dynprobe.dynamics.fixed_points import FixedPoints
     from dynprobe.dynamics.linearization import Linearization, linearize
     from dynprobe.dynamics.search import find_fixed_points
@@ -42,6 +44,8 @@ __version__ = "0.1.0.dev0"
 # Public name -> where it lives. Imported on first use: `import dynprobe` costs torch and no more.
 _LAZY = {
     "Analyzer": "dynprobe.analyzers.base",
+    "Branch": "dynprobe.dynamics.branches",
+    "Branches": "dynprobe.dynamics.branches",
     "Context": "dynprobe.analyzers.base",
     "DynprobeError": "dynprobe.errors",
     "FixedPoints": "dynprobe.dynamics.fixed_points",
@@ -59,6 +63,7 @@ _LAZY = {
     "analyze": "dynprobe.analysis",
     "as_recurrence": "dynprobe.recurrences",
     "attach": "dynprobe.probe",
+    "continue_fixed_points": "dynprobe.dynamics.continuation",
     "find_fixed_points": "dynprobe.dynamics.search",
     "linearize": "dynprobe.dynamics.linearization",
     "load": "dynprobe.storage",
@@ -69,6 +74,8 @@ _NAMESPACES = ("dimension", "errors", "nn", "tasks", "testing")
 
 __all__ = [
     "Analyzer",
+    "Branch",
+    "Branches",
     "Context",
     "DynprobeError",
     "FixedPoints",
@@ -87,6 +94,7 @@ __all__ = [
     "analyze",
     "as_recurrence",
     "attach",
+    "continue_fixed_points",
     "dimension",
     "errors",
     "find_fixed_points",
