@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dynprobe.dynamics.continuation import continue_fixed_points
     from dynprobe.dynamics.fixed_points import FixedPoints
     from dynprobe.dynamics.linearization import Linearization, linearize
+    from dynprobe.dynamics.orbits import PeriodicOrbits
+    from dynprobe.dynamics.periodic import find_periodic_points
     from dynprobe.dynamics.search import find_fixed_points
     from dynprobe.errors import DynprobeError
     from dynprobe.probe import Probe, attach
@@ -52,6 +54,7 @@ _LAZY = {
     "Layout": "dynprobe.recurrences",
     "Linearization": "dynprobe.dynamics.linearization",
     "Observer": "dynprobe.recurrences",
+    "PeriodicOrbits": "dynprobe.dynamics.orbits",
     "Probe": "dynprobe.probe",
     "Readout": "dynprobe.readout",
     "Recording": "dynprobe.recording",
@@ -65,6 +68,7 @@ _LAZY = {
     "attach": "dynprobe.probe",
     "continue_fixed_points": "dynprobe.dynamics.continuation",
     "find_fixed_points": "dynprobe.dynamics.search",
+    "find_periodic_points": "dynprobe.dynamics.periodic",
     "linearize": "dynprobe.dynamics.linearization",
     "load": "dynprobe.storage",
     "register_analyzer": "dynprobe.analyzers.registry",
@@ -82,6 +86,7 @@ __all__ = [
     "Layout",
     "Linearization",
     "Observer",
+    "PeriodicOrbits",
     "Probe",
     "Readout",
     "Recording",
@@ -98,6 +103,7 @@ __all__ = [
     "dimension",
     "errors",
     "find_fixed_points",
+    "find_periodic_points",
     "linearize",
     "load",
     "nn",
