@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dynprobe.analysis import analyze
     from dynprobe.analyzers.base import Analyzer, Context, StreamingAnalyzer
     from dynprobe.analyzers.registry import register_analyzer
+    from dynprobe.dynamics.attraction import attraction
     from dynprobe.dynamics.branches import Branch, Branches
     from dynprobe.dynamics.certificate import Status
     from dynprobe.dynamics.continuation import continue_fixed_points
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dynprobe.dynamics.linearization import Linearization, linearize
     from dynprobe.dynamics.orbits import PeriodicOrbits
     from dynprobe.dynamics.periodic import find_periodic_points
+    from dynprobe.dynamics.pushes import Attraction
     from dynprobe.dynamics.search import find_fixed_points
     from dynprobe.errors import DynprobeError
     from dynprobe.probe import Probe, attach
@@ -46,6 +48,7 @@ __version__ = "0.1.0.dev0"
 # Public name -> where it lives. Imported on first use: `import dynprobe` costs torch and no more.
 _LAZY = {
     "Analyzer": "dynprobe.analyzers.base",
+    "Attraction": "dynprobe.dynamics.pushes",
     "Branch": "dynprobe.dynamics.branches",
     "Branches": "dynprobe.dynamics.branches",
     "Context": "dynprobe.analyzers.base",
@@ -66,6 +69,7 @@ _LAZY = {
     "analyze": "dynprobe.analysis",
     "as_recurrence": "dynprobe.recurrences",
     "attach": "dynprobe.probe",
+    "attraction": "dynprobe.dynamics.attraction",
     "continue_fixed_points": "dynprobe.dynamics.continuation",
     "find_fixed_points": "dynprobe.dynamics.search",
     "find_periodic_points": "dynprobe.dynamics.periodic",
@@ -78,6 +82,7 @@ _NAMESPACES = ("dimension", "errors", "nn", "tasks", "testing")
 
 __all__ = [
     "Analyzer",
+    "Attraction",
     "Branch",
     "Branches",
     "Context",
@@ -99,6 +104,7 @@ __all__ = [
     "analyze",
     "as_recurrence",
     "attach",
+    "attraction",
     "continue_fixed_points",
     "dimension",
     "errors",
