@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         register_recurrence,
     )
     from dynprobe.report import Report
+    from dynprobe.report.draw import draw
     from dynprobe.storage import load
     from dynprobe.store import Store
 
@@ -71,6 +72,7 @@ _LAZY = {
     "attach": "dynprobe.probe",
     "attraction": "dynprobe.dynamics.attraction",
     "continue_fixed_points": "dynprobe.dynamics.continuation",
+    "draw": "dynprobe.report.draw",
     "find_fixed_points": "dynprobe.dynamics.search",
     "find_periodic_points": "dynprobe.dynamics.periodic",
     "linearize": "dynprobe.dynamics.linearization",
@@ -107,6 +109,7 @@ __all__ = [
     "attraction",
     "continue_fixed_points",
     "dimension",
+    "draw",
     "errors",
     "find_fixed_points",
     "find_periodic_points",
