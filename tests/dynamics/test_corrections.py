@@ -52,7 +52,11 @@ def test_a_singular_matrix_is_marked_and_does_not_stop_the_others():
     a[2, :, 4] = a[2, :, 3]
     lu = LU.of(a)
     assert (lu.pivot_ratio > 1e-9).tolist() == [True, False, False]
-    assert FullCorrection(lu).usable.tolist() == [True, False, False]
+    assert FullCorrection.of(a).usable.tolist() == [True, False, False]
+    a[0, 3, 5] = torch.nan
+    full, fast = FullCorrection.of(a), FastCorrection.of(a, 0.05)
+    assert full.usable.tolist() == [False, False, False]
+    assert fast.usable.tolist() == [False, True, True]
     assert lu.solve(torch.ones(3, 20, 1, dtype=torch.float64)).isfinite().all()
 
 

@@ -244,7 +244,7 @@ def test_bad_arguments(start, inputs, message):
 
 def test_a_map_of_the_wrong_shape():
     system = dynprobe.as_recurrence(lambda s, x: s[:, :1], state_dim=2, input_dim=1)
-    with pytest.raises(ShapeError, match=r"returned \(3, 1\)"):
+    with pytest.raises(ShapeError, match=r"returned \(1, 1\)"):
         dynprobe.find_fixed_points(system, torch.zeros(3, 2))
 
 

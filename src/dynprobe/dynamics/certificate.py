@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dynprobe.dynamics.corrections import FastCorrection
 from dynprobe.dynamics.maps import Map
+from dynprobe.dynamics.newton import unit
 
 #: A direction is slow when it relaxes by at most this share a step (tau >= 20).
 SLOW_SPLIT = 0.05
@@ -24,6 +25,10 @@ NULL_SPLIT = 1e-6
 STEP_LIMIT = 1e-6
 #: The same of a slow point, in its fast directions: it stays where it landed.
 LANDED = 1e-3
+#: A continuum is looked for this far along a null direction, in units of the state scale.
+ALONG = 1e-2
+#: Steps that a slow point is run for, and how much further than at its first speed it may get.
+LINGER, FASTER = 10, 3.0
 #: Rounding level of a drift: this many units in the last place of the model's dtype.
 ROUNDING_UNITS = 10.0
 
@@ -73,8 +78,8 @@ class Certificate:
     slow_dims : Tensor
         Directions that relax by at most ``SLOW_SPLIT`` a step.
     null_dims : Tensor
-        Directions in which the root form is singular: the dimension of the continuum of a fixed
-        point. Not measured (0) elsewhere.
+        Directions along which a fixed point may be moved and still is one, up to rounding: the
+        dimension of its continuum. Not measured (0) elsewhere.
     inside : Tensor
         Whether the point lies in the map's invariant box; True where none is known.
     status : Tensor
@@ -116,6 +121,7 @@ def certify(system: Map, states: Tensor, inputs: Tensor, cuts: Cuts) -> Certific
     """
     residual = system.step(states, inputs) - states
     q = 0.5 * residual.square().sum(1)
+    size = unit(states, cuts.scale)
     bound = system.bound(inputs)
     inside = (
         torch.ones_like(q, dtype=torch.bool)
@@ -125,6 +131,7 @@ def certify(system: Map, states: Tensor, inputs: Tensor, cuts: Cuts) -> Certific
     whole = system.jacobian(states, inputs)
     whole = whole - torch.eye(whole.shape[-1], dtype=whole.dtype, device=whole.device)
     fast = FastCorrection.of(whole, SLOW_SPLIT)
+    inside &= fast.usable & q.isfinite()
     step, drift = fast(residual).norm(dim=1), fast.slow.along(residual).norm(dim=1)
     slow_dims, null_dims = fast.slow.dims, torch.zeros_like(fast.slow.dims)
 
@@ -135,18 +142,22 @@ def certify(system: Map, states: Tensor, inputs: Tensor, cuts: Cuts) -> Certific
         jac = system.root_jacobian(at, x)
         root = (
             # the cell has no root form of its own
-            FastCorrection(fast.lu.take(still), fast.slow.take(still).up_to(NULL_SPLIT))
+            FastCorrection(
+                fast.lu.take(still), fast.slow.take(still).up_to(NULL_SPLIT), fast.usable[still]
+            )
             if torch.equal(jac, whole[still])
             else FastCorrection.of(jac, NULL_SPLIT)
         )
         r = system.root(at, x)
         remaining, along = root(r).norm(dim=1), root.slow.along(r).norm(dim=1)
         rounding = ROUNDING_UNITS * torch.finfo(system.dtype).eps * cuts.scale
-        fixed[still] = (remaining <= STEP_LIMIT * cuts.scale) & (along <= rounding)
-        sure = fixed[still]
+        fixed[still] = root.usable & (remaining <= STEP_LIMIT * size[still]) & (along <= rounding)
+        sure = fixed[still].nonzero().flatten()
         rows = still[sure]
         step[rows], drift[rows] = remaining[sure], along[sure]
-        null_dims[rows] = root.slow.dims[sure]
+        null_dims[rows] = _continuum(
+            system, states[rows], inputs[rows], root.take(sure), cuts.scale, rounding
+        )
     slow = (
         ~fixed
         & inside
@@ -154,8 +165,42 @@ def certify(system: Map, states: Tensor, inputs: Tensor, cuts: Cuts) -> Certific
         & (q <= cuts.slow * cuts.scale**2)
         & (step <= LANDED * cuts.scale)
     )
+    slow[slow.clone()] = _lingers(system, states[slow], inputs[slow], residual[slow])
     status = torch.full_like(slow_dims, int(Status.UNCONVERGED))
     status[slow] = int(Status.SLOW)
     status[fixed] = int(Status.FIXED)
     left, right = (v.mT.flip(1) for v in (fast.slow.left, fast.slow.right))
     return Certificate(q, step, drift, slow_dims, null_dims, inside, status, left, right)
+
+
+def _continuum(
+    system: Map, states: Tensor, inputs: Tensor, root: FastCorrection, scale: float, rounding: float
+) -> Tensor:
+    """In how many of its null directions each fixed point can be moved, (points,).
+
+    A singular I - J alone does not make a continuum: h' = tanh(h) has one isolated fixed point,
+    and a long feed-forward chain of units a Jacobian that is singular but for 1e-8. Moved along
+    the direction and landed again, a point of a continuum has no drift.
+    """
+    dims = torch.zeros(len(states), dtype=torch.int64, device=states.device)
+    for column in range(root.slow.right.shape[2]):
+        direction = root.slow.right[..., column]
+        moved = states + ALONG * scale * direction
+        for _ in range(5):  # corrections with the Jacobian of the point itself
+            moved = moved + root(system.root(moved, inputs))
+        r = system.root(moved, inputs)
+        still = r.norm(dim=1) <= 10 * rounding
+        dims += (still & (direction.norm(dim=1) > 0)).long()
+    return dims
+
+
+def _lingers(system: Map, states: Tensor, inputs: Tensor, residual: Tensor) -> Tensor:
+    """Whether points are as slow as their first step says, (points,).
+
+    In a non-normal map a small step may be followed by a large one: it is run to see.
+    """
+    after = states
+    for _ in range(LINGER):
+        after = system.step(after, inputs)
+    moved = (after - states).norm(dim=1)
+    return torch.le(moved, FASTER * LINGER * residual.norm(dim=1))

@@ -16,6 +16,9 @@ from torch import Tensor
 from dynprobe.dynamics.lu import LU
 from dynprobe.dynamics.maps import Map
 
+#: Pivots whose ratio is below this make the sign of a determinant rounding.
+SIGN_LIMIT = 1e-12
+
 
 class Verdict(StrEnum):
     """What the indices say."""
@@ -23,6 +26,7 @@ class Verdict(StrEnum):
     CONSISTENT = "consistent"
     INCOMPLETE = "incomplete"
     CLOSED_FORM = "closed form"
+    UNDETERMINED = "undetermined"
     NOT_APPLICABLE = "not applicable"
 
 
@@ -37,7 +41,8 @@ class Completeness:
     verdict : Verdict
         ``CONSISTENT``: the indices sum to 1, nothing speaks against the set being complete.
         ``INCOMPLETE``: they do not; fixed points are missing. ``CLOSED_FORM``: the map is affine,
-        there is nothing else. ``NOT_APPLICABLE``: nothing can be said, see `reason`.
+        there is nothing else. ``UNDETERMINED``: an index is within rounding of changing its sign.
+        ``NOT_APPLICABLE``: nothing can be said, see `reason`.
     index_sum : int or None
         Sum of sign det(I - J) over the distinct isolated fixed points, where it means something.
     rounds : int
@@ -56,16 +61,18 @@ class Completeness:
         return f"{self.condition}: {self.verdict}; {self.reason}"
 
 
-def index_sum(system: Map, states: Tensor, inputs: Tensor) -> int:
+def index_sum(system: Map, states: Tensor, inputs: Tensor) -> int | None:
     """Sum of sign det(I - J) over isolated fixed points (points, state_dim).
 
-    Measured on the root form, whose rows are those of F(s) - s up to positive factors.
+    Measured on the root form, whose rows are those of F(s) - s up to positive factors. None where
+    a sign is rounding.
     """
-    if len(states) == 0:
-        return 0
     total = 0
     for s, x in zip(states, inputs, strict=True):  # one Jacobian at a time
-        total += int(LU.of(-system.root_jacobian(s[None], x[None])).determinant_sign())
+        lu = LU.of(-system.root_jacobian(s[None], x[None]))
+        if float(lu.pivot_ratio) <= SIGN_LIMIT:
+            return None
+        total += int(lu.determinant_sign())
     return total
 
 
@@ -99,27 +106,36 @@ def between(known: Tensor, many: int, noise: float, generator: torch.Generator) 
     return seeds + noise * jitter.to(seeds)
 
 
+def within(bound: Tensor, many: int, generator: torch.Generator) -> Tensor:
+    """New seeds from a box with half-widths (state_dim,), drawn at all sizes: (many, state_dim)."""
+    size = torch.rand(many, 1, generator=generator, dtype=torch.float64)
+    place = 2 * torch.rand(many, len(bound), generator=generator, dtype=torch.float64) - 1
+    return bound * (size * place).to(bound)
+
+
 def judge(
     condition: str,
     *,
     shared: bool,
     bounded: bool,
     interrupted: bool,
+    continuum: bool,
     total: int | None,
     rounds: int,
 ) -> Completeness:
     """Put what was found into words."""
+    obstacles = {
+        "the search was interrupted": interrupted,
+        "every seed holds an input of its own": not shared,
+        "no box is known that the map takes into itself": not bounded,
+        "fixed points form a continuum, and the sum is one over isolated points": continuum,
+    }
+    for reason, applies in obstacles.items():
+        if applies:
+            return Completeness(condition, Verdict.NOT_APPLICABLE, None, rounds, reason)
     if total is None:
-        reason = (
-            "every seed holds an input of its own"
-            if not shared
-            else "no box is known that the map takes into itself"
-            if not bounded
-            else "the search was interrupted"
-            if interrupted
-            else "fixed points form a continuum, and the sum is one over isolated points"
-        )
-        return Completeness(condition, Verdict.NOT_APPLICABLE, None, rounds, reason)
+        reason = "I - J is singular at a fixed point, up to rounding: its index has no sign"
+        return Completeness(condition, Verdict.UNDETERMINED, None, rounds, reason)
     if total == 1:
         reason = (
             "the indices sum to 1, as they must; points missed in pairs of opposite index would "

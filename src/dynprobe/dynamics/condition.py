@@ -16,12 +16,13 @@ from dynprobe.dynamics.completeness import (
     between,
     index_sum,
     judge,
+    within,
 )
 from dynprobe.dynamics.corrections import FastCorrection, FullCorrection
 from dynprobe.dynamics.fixed_points import MERGE, FixedPoints, join, overwrite
 from dynprobe.dynamics.krylov import SPACE, KrylovCorrection
 from dynprobe.dynamics.maps import Map
-from dynprobe.dynamics.newton import Correction, damped_newton
+from dynprobe.dynamics.newton import Correction, damped_newton, unit
 from dynprobe.dynamics.zeros import Zeros
 
 #: Landing and fixed point closer than this (in state scales) are one point.
@@ -32,8 +33,8 @@ RUN_ON = 20
 CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
 #: Numbers in a state from which no Jacobian is formed for every seed.
 LARGE = 1000
-#: Rounds of new seeds between known points; seeds of one, and their noise in units of an entry's
-#: typical size.
+#: Rounds of new seeds; seeds of one (half between known points, half from all over the box), and
+#: the noise of the former in units of an entry's typical size.
 ROUNDS, ROUND_SEEDS, ROUND_NOISE = 4, 256, 0.5
 #: Slow directions kept of each point.
 MOST_VECTORS = 8
@@ -70,7 +71,6 @@ class ConditionSearch:
     def __post_init__(self) -> None:
         self.shared = bool((self.x == self.x[:1]).all())
         self.is_affine = self.system.affine(self.x[:1]) is not None
-        self.merge = MERGE * self.cuts.scale
         self.zeros = Zeros(self.cuts.scale)
 
     def chunks(self) -> list[Tensor]:
@@ -120,8 +120,11 @@ class ConditionSearch:
             moved = start[lost]
             for _ in range(RUN_ON):
                 moved = self.system.step(moved, x[lost])
-            if bool(moved.isfinite().all()):
-                points = self._choose(points, lost, self._newton(moved, x[lost], index[lost]))
+            kept = moved.isfinite().all(1).nonzero().flatten().cpu()
+            if len(kept):
+                lost = lost[kept]
+                again = self._newton(moved[kept], x[lost], index[lost])
+                points = self._choose(points, lost, again)
         self.rows.append(points)
 
     def leave(self, index: Tensor) -> None:
@@ -159,7 +162,8 @@ class ConditionSearch:
             first = left[:1]
             number = self._learn(found.states[first], x[first], index[first])
             assert self.known is not None
-            same = (found.states[left] - found.states[first]).norm(dim=1) <= self.merge
+            apart = (found.states[left] - found.states[first]).norm(dim=1)
+            same = apart <= MERGE * unit(found.states[first], self.cuts.scale)
             if not self.shared:
                 same &= (x[left] == x[first]).all(1)
             same = same.cpu()
@@ -173,7 +177,7 @@ class ConditionSearch:
             distance = (self.known.states - state.cpu()).norm(dim=1)
             if not self.shared:
                 distance[(self.known.inputs != x.cpu()).any(1)] = torch.inf
-            if float(distance.min()) <= self.merge:
+            if float(distance.min()) <= MERGE * float(unit(state[0], self.cuts.scale)):
                 return int(distance.argmin())
         point = self._certified(state, x, seed)
         self.known = point if self.known is None else join([self.known, point])
@@ -279,7 +283,10 @@ class ConditionSearch:
         name = self.names[self.condition]
         if self.is_affine:
             found = join(self.rows)
-            if bool(found.converged.all()):
+            if interrupted:
+                reason = "the search was interrupted"
+                self.verdict = Completeness(name, Verdict.NOT_APPLICABLE, None, 0, reason)
+            elif bool(found.converged.all()):
                 reason = "the map is affine: its only fixed point is solved for"
                 self.verdict = Completeness(name, Verdict.CLOSED_FORM, None, 0, reason)
             else:
@@ -287,7 +294,8 @@ class ConditionSearch:
                 self.verdict = Completeness(name, Verdict.NOT_APPLICABLE, None, 0, reason)
             return
         self.beyond = self._beyond()
-        bounded = self.shared and self.system.bound(self.x[:1]) is not None
+        bound = self.system.bound(self.x[:1]) if self.shared else None
+        bounded = bound is not None and bool(bound.isfinite().all())
         spent = 0
         while True:
             points = join([*self.rows, *self.beyond])
@@ -301,21 +309,29 @@ class ConditionSearch:
             if total in (None, 1) or spent >= rounds:
                 break
             spent += 1
-            self._search_between(points.unique().states, generator)
+            assert bound is not None
+            self._search_again(points.unique().states, bound[0], generator)
             self.beyond = self._beyond()
         self.verdict = judge(
             name,
             shared=self.shared,
             bounded=bounded,
             interrupted=interrupted,
+            continuum=continuum,
             total=total,
             rounds=spent,
         )
 
-    def _search_between(self, known: Tensor, generator: torch.Generator) -> None:
+    def _search_again(self, known: Tensor, bound: Tensor, generator: torch.Generator) -> None:
+        """Newton's method from between the known points, and from all over the box."""
         typical = self.cuts.scale / math.sqrt(self.start.shape[1])
-        around = known if len(known) else self.start.cpu()
-        new = between(around, ROUND_SEEDS, ROUND_NOISE * typical, generator).to(self.start)
+        around, half = known if len(known) else self.start.cpu(), ROUND_SEEDS // 2
+        new = torch.cat(
+            [
+                between(around, half, ROUND_NOISE * typical, generator).to(self.start),
+                within(bound, half, generator).to(self.start),
+            ]
+        )
         for index in torch.arange(len(new)).split(len(self.chunks()[0])):
             x = self.x[:1].expand(len(index), -1)
             self._newton(new[index], x, torch.full_like(index, -1))
@@ -328,7 +344,8 @@ class ConditionSearch:
         rows, fixed = rows[rows.converged], self.known[self.known.isolated].unique()
         new = torch.ones(len(fixed), dtype=torch.bool)
         for i in range(len(fixed)):
-            near = (rows.states - fixed.states[i]).norm(dim=1) <= self.merge
+            near = (rows.states - fixed.states[i]).norm(dim=1)
+            near = near <= MERGE * unit(fixed.states[i], self.cuts.scale)
             new[i] = not bool((near & (rows.inputs == fixed.inputs[i]).all(1)).any())
         return [fixed[new]] if bool(new.any()) else []
 

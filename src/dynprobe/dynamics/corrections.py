@@ -15,23 +15,37 @@ SINGULAR = 1e-9
 BLOCK = 8
 
 
+def finite_part(jac: Tensor) -> tuple[Tensor, Tensor]:
+    """Jacobians with those that hold NaN or Inf replaced by the identity, and which do not.
+
+    A factorisation of one such matrix would raise and take the whole batch down.
+    """
+    finite = jac.isfinite().all(-1).all(-1)
+    if bool(finite.all()):
+        return jac, finite
+    eye = torch.eye(jac.shape[-1], dtype=jac.dtype, device=jac.device)
+    return torch.where(finite[:, None, None], jac, eye), finite
+
+
 @dataclass(frozen=True)
 class FullCorrection:
     """-J^-1 r."""
 
     lu: LU
+    finite: Tensor
 
     @classmethod
     def of(cls, jac: Tensor) -> FullCorrection:
         """Factor (batch, n, n)."""
-        return cls(LU.of(jac))
+        jac, finite = finite_part(jac)
+        return cls(LU.of(jac), finite)
 
     @property
     def usable(self) -> Tensor:
-        return self.lu.pivot_ratio > SINGULAR
+        return self.finite & (self.lu.pivot_ratio > SINGULAR)
 
     def take(self, rows: Tensor) -> FullCorrection:
-        return FullCorrection(self.lu.take(rows))
+        return FullCorrection(self.lu.take(rows), self.finite[rows])
 
     def __call__(self, r: Tensor) -> Tensor:
         return -self.lu.solve(r.unsqueeze(-1)).squeeze(-1)
@@ -109,19 +123,19 @@ class FastCorrection:
 
     lu: LU
     slow: SlowPart
-
-    usable = None
+    usable: Tensor
 
     @classmethod
     def of(cls, jac: Tensor, split: float) -> FastCorrection:
         """Factor (batch, n, n); directions with a singular value up to `split` are slow."""
+        jac, finite = finite_part(jac)
         lu = LU.of(jac)
-        return cls(lu, SlowPart.of(jac, lu, split))
+        return cls(lu, SlowPart.of(jac, lu, split), finite)
 
     def take(self, rows: Tensor) -> FastCorrection:
         if len(rows) == len(self.slow.left):
             return self
-        return FastCorrection(self.lu.take(rows), self.slow.take(rows))
+        return FastCorrection(self.lu.take(rows), self.slow.take(rows), self.usable[rows])
 
     def __call__(self, r: Tensor) -> Tensor:
         left, right = self.slow.left, self.slow.right

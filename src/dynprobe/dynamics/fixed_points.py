@@ -11,9 +11,11 @@ from torch.nn.functional import pad
 
 from dynprobe.dynamics.certificate import Status
 from dynprobe.dynamics.completeness import Completeness
+from dynprobe.dynamics.newton import unit
 from dynprobe.dynamics.slow_set import SlowSet, slow_set
+from dynprobe.errors import ShapeError
 
-#: Isolated fixed points closer than this (in state scales) are one.
+#: Isolated fixed points closer than this (in units of their own size, or the scale) are one.
 MERGE = 1e-4
 
 
@@ -59,7 +61,7 @@ class FixedPoints:
     conditions : tuple of str
         Names of the inputs held.
     scale : float
-        Size of a typical state: root mean square norm of the seeds.
+        Size of a typical state: median norm of the seeds, at most that of the invariant box.
     tol, slow_tol : float
         The cuts on speed: FIXED at most `tol`, SLOW at most ``slow_tol * scale**2``.
     completeness : tuple of Completeness
@@ -101,8 +103,18 @@ class FixedPoints:
         return len(self.states)
 
     def __getitem__(self, index: Tensor | slice) -> FixedPoints:
-        """Some of the points; an index or a mask."""
-        return replace(self, **{n: getattr(self, n)[index] for n in _PER_POINT})
+        """Some of the points: a slice, a mask or a tensor of numbers.
+
+        What the search says of completeness is said of all its points, and not kept.
+        """
+        if not isinstance(index, (slice, Tensor)):
+            raise ShapeError(
+                f"One point is fp[{index}:{index} + 1]; several are a slice or a mask."
+            )
+        if isinstance(index, Tensor) and index.dim() != 1:
+            raise ShapeError(f"An index of points has one axis, not {index.dim()}.")
+        picked = {n: getattr(self, n)[index] for n in _PER_POINT}
+        return replace(self, **picked, completeness=())
 
     def unique(self) -> FixedPoints:
         """Distinct FIXED points only.
@@ -117,9 +129,10 @@ class FixedPoints:
         while len(left):
             first = left[0]
             kept[first] = True
-            far = (fixed.states[left] - fixed.states[first]).norm(dim=1) > MERGE * self.scale
+            apart = (fixed.states[left] - fixed.states[first]).norm(dim=1)
+            far = apart > MERGE * unit(fixed.states[first], self.scale)
             left = left[far | (fixed.condition[left] != fixed.condition[first])]
-        return fixed[kept.nonzero().flatten()]
+        return replace(fixed[kept.nonzero().flatten()], completeness=self.completeness)
 
     def slow_set(self, cuts: Tensor | None = None) -> SlowSet:
         """Dimension of the fixed and slow points as a function of the cut on speed.

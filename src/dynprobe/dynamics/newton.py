@@ -23,7 +23,19 @@ SMALLEST_DAMPING = 1 / 64
 SIMPLIFIED = 0.3
 MOST_SIMPLIFIED = 6
 
+#: No state counts as smaller than this share of the scale.
+LEAST_UNIT = 1e-3
+
 Residual = Callable[[Tensor, Tensor], Tensor]
+
+
+def unit(states: Tensor, scale: float) -> Tensor:
+    """What is small at each state, (batch,): its own size, within a thousandth of the scale and it.
+
+    Seeds may lie far from where the fixed points are; their size must not say when two are one.
+    """
+    size: Tensor = states.norm(dim=-1).clamp(min=LEAST_UNIT * scale, max=scale)
+    return size
 
 
 class Correction(Protocol):
@@ -86,7 +98,7 @@ def damped_newton(
     max_iter : int
         Jacobians per point.
     trust : float
-        Longest step allowed, in units of `scale`.
+        Longest first step, in units of `scale`; each may be twice as long as the one before.
     arrived : callable, optional
         Called like `residual`; returns (b,), the known zero that a state will go to for sure, or
         -1. The iteration ends there.
@@ -95,10 +107,11 @@ def damped_newton(
     converged = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     reached = torch.full((len(x),), -1, dtype=torch.int64, device=x.device)
     active = torch.arange(len(x), device=x.device)
+    longest = trust * scale / 2
     for _ in range(max_iter):
         if len(active) == 0:
             break
-        at = x[active]
+        at, longest = x[active], 2 * longest
         correction = linearise(at, active)
         d = correction(residual(at, active))
         size = d.norm(dim=1)
@@ -110,7 +123,7 @@ def damped_newton(
             break
         active, at, d, size = active[rows], at[rows], d[rows], size[rows]
         moved, done, accepted = _damped(
-            residual, correction.take(rows), at, d, size, active, trust * scale, scale
+            residual, correction.take(rows), at, d, size, active, longest, scale
         )
         x[active] = moved
         converged[active[done]] = True
@@ -135,7 +148,7 @@ def _damped(
 
     Returns the new states, whether each has converged, and whether a step was accepted.
     """
-    rounding = STEP_TOLERANCE * scale
+    rounding = STEP_TOLERANCE * unit(at + d, scale)
     first = (longest / size).clamp(max=1.0)
     damping = first.clone()
     out = at.clone()
@@ -159,7 +172,7 @@ def _damped(
     for rows, left, left_size in again:
         for _ in range(MOST_SIMPLIFIED):
             out[rows] += left
-            small = left_size <= rounding
+            small = left_size <= rounding[rows]
             done[rows[small]] = True
             open_ = (~small).nonzero().flatten()
             if len(open_) == 0:

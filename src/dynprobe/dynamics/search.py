@@ -50,7 +50,7 @@ def find_fixed_points(
     A seed that led nowhere is tried once more from where the network itself takes it in 20 steps.
 
     Where the map has a bounded invariant set the indices of all fixed points must sum to 1; if
-    they do not, new seeds are drawn between the known points.
+    they do not, new seeds are drawn between the known points and from all over the set.
 
     A map that is affine in the state (linear attention, state-space models) is solved in closed
     form instead, without a search and without Jacobians.
@@ -73,8 +73,8 @@ def find_fixed_points(
     noise : float
         Standard deviation of Gaussian noise added to the seeds.
     rounds : int, optional
-        At most so many rounds of 256 seeds between known points while points are missing: 4, and
-        none for states of 1,000 numbers or more.
+        At most so many rounds of 256 new seeds while points are missing: 4, and none for states
+        of 1,000 numbers or more.
     throw : bool
         Raise ConvergenceError if a point stays UNCONVERGED.
     seed : int
@@ -102,16 +102,21 @@ def find_fixed_points(
     factorisation; Jacobians are formed of distinct zeros, and a seed lands on a slow manifold only
     where Newton's method finds no isolated fixed point from it.
     """
+    for name, value, least in (("tol", tol, 0), ("slow_tol", slow_tol, 0), ("noise", noise, 0)):
+        if not (math.isfinite(value) and value >= least):
+            raise ValueError(f"{name} is {value}; it is a finite number, at least {least}.")
+    if max_iter < 1:
+        raise ValueError(f"max_iter is {max_iter}; at least one Jacobian is needed.")
     generator = torch.Generator().manual_seed(seed)
     start = _check_seeds(recurrence, seeds)
     if noise:
         jitter = torch.randn(start.shape, generator=generator, dtype=start.dtype)
         start = start + noise * jitter.to(start.device)
-    scale = math.sqrt(float(start.square().sum(1).mean())) or 1.0
     names, held = _conditions(recurrence, inputs, start)
+    _check_map(recurrence, start, held[0])
     if rounds is None:
         rounds = ROUNDS if recurrence.state_dim < LARGE else 0
-    cuts = Cuts(tol, slow_tol, scale)
+    cuts = Cuts(tol, slow_tol, _scale(recurrence, start, held[0]))
     searches = [
         ConditionSearch(recurrence, cuts, names, c, start, x, max_iter) for c, x in enumerate(held)
     ]
@@ -160,7 +165,45 @@ def _run(
             search.complete(0, generator, interrupted=True)
 
 
+def _scale(system: Map, start: Tensor, x: Tensor) -> float:
+    """Size of a typical state: the median norm of the seeds, at most the corner of the box.
+
+    The median, so that one wild seed does not blur all the others.
+    """
+    norms = start.norm(dim=1)
+    scale = float(norms.median())
+    bound = system.bound(x[:1])
+    if bound is not None:
+        scale = min(scale, float(bound[0].norm()))
+    if not math.isfinite(scale):
+        raise ShapeError("The seeds are too large for float64: their squares overflow.")
+    return scale or float(norms.max().clamp(max=1e300)) or 1.0
+
+
+def _check_map(system: Map, start: Tensor, x: Tensor) -> None:
+    """Ask the map once, so that a wrong shape has a name."""
+    n = system.state_dim
+    after = system.step(start[:1], x[:1])
+    if after.shape != (1, n):
+        raise ShapeError(
+            f"step gave shape {tuple(after.shape)} for one state of width {n}; it must return "
+            f"(batch, {n})."
+        )
+    if n >= LARGE or system.affine(x[:1]) is not None:
+        return
+    for name in ("jacobian", "root_jacobian"):
+        jac = getattr(system, name)(start[:1], x[:1])
+        if jac.shape != (1, n, n) or jac.dtype != start.dtype:
+            raise ShapeError(
+                f"{name} gave shape {tuple(jac.shape)} and {jac.dtype} for one {start.dtype} state "
+                f"of width {n}; it must return (batch, {n}, {n}) in the dtype of the state."
+            )
+
+
 def _check_seeds(system: Map, seeds: Tensor) -> Tensor:
+    seeds = torch.as_tensor(seeds)
+    if seeds.is_complex():
+        raise ShapeError("seeds are complex; a state is real numbers.")
     if seeds.dim() != 2 or seeds.shape[1] != system.state_dim:
         raise ShapeError(
             f"seeds have shape {tuple(seeds.shape)}; this recurrence needs (n_seeds, "
@@ -186,11 +229,13 @@ def _conditions(
         raise ShapeError("inputs is an empty mapping: give at least one condition, or None.")
     held = []
     for name, value in named.items():
-        x = value.detach().to(start)
+        x = torch.as_tensor(value).detach().to(start)
         if x.shape not in ((width,), (n, width)):
             raise ShapeError(
                 f"The input {name!r} has shape {tuple(x.shape)}; needed is ({width},), or one for "
                 f"each seed ({n}, {width})."
             )
+        if not bool(x.isfinite().all()):
+            raise ShapeError(f"The input {name!r} holds NaN or Inf.")
         held.append(x.expand(n, width))
     return tuple(named), held
