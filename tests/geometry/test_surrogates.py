@@ -12,6 +12,10 @@ def drawn(time, seed=0):
     return random_phases(time, torch.Generator().manual_seed(seed))
 
 
+def ties(time, seed=0):
+    return torch.randperm(time, generator=torch.Generator().manual_seed(seed))
+
+
 def smooth(time, features=3):
     """Noise with a memory of some ten steps, features that depend on each other."""
     x = torch.randn(time, features, dtype=torch.float64)
@@ -47,8 +51,10 @@ def test_a_sine_is_moved_by_its_phase():
 @pytest.mark.parametrize("time", [0, 1, 2, 501])
 def test_amplitude_adjusted_series_keep_every_value(time):
     x = smooth(time).exp()
-    y = amplitude_adjusted(x, drawn(time))
+    y = amplitude_adjusted(x, drawn(time), ties(time))
     assert torch.equal(y.sort(dim=0).values, x.sort(dim=0).values)
+    same = amplitude_adjusted(x, torch.zeros(time // 2 + 1, dtype=torch.float64), ties(time))
+    assert torch.equal(same, x)
 
 
 def test_amplitude_adjusted_series_keep_the_autocorrelation_nearly():
@@ -58,7 +64,7 @@ def test_amplitude_adjusted_series_keep_the_autocorrelation_nearly():
         z = (z - z.mean(0)) / z.std(0)
         return (z[lag:] * z[: len(z) - lag]).mean(0)
 
-    y = amplitude_adjusted(x, drawn(4000))
+    y = amplitude_adjusted(x, drawn(4000), ties(4000))
     assert not torch.equal(x, y)
     for lag in (1, 5):
         torch.testing.assert_close(at_lag(y, lag), at_lag(x, lag), atol=0.1, rtol=0)
@@ -66,11 +72,24 @@ def test_amplitude_adjusted_series_keep_the_autocorrelation_nearly():
     assert at_lag(shuffled, 1).abs().max() < 0.1 < at_lag(y, 1).min()
 
 
+@pytest.mark.parametrize("values", [2, 3])
+def test_features_of_few_values_stay_white(values):
+    """Equal values ranked in the order of time would put a ramp into the series."""
+    x = torch.randint(values, (2000, 8)).double()
+    x[:, -1] = x[:, 0]
+    for seed in range(4):
+        y = amplitude_adjusted(x, drawn(2000, seed), ties(2000, seed))
+        power = torch.fft.rfft(y - y.mean(0), dim=0).abs().square()
+        share = power[1:16].sum(0) / power.sum(0)  # of the lowest 1.5 % of the frequencies
+        assert share.max() < 0.04
+        assert torch.equal(y[:, -1], y[:, 0])  # ties are the same for all features
+
+
 def test_nothing():
     for shape in ((0, 3), (5, 0)):
         x = torch.zeros(shape)
-        for surrogate in (phase_shifted, amplitude_adjusted):
-            assert surrogate(x, drawn(shape[0])).shape == shape
+        assert phase_shifted(x, drawn(shape[0])).shape == shape
+        assert amplitude_adjusted(x, drawn(shape[0]), ties(shape[0])).shape == shape
 
 
 def test_phases_follow_the_seed_alone():

@@ -45,11 +45,12 @@ def phase_shifted(series: Tensor, phases: Tensor) -> Tensor:
     return shifted.to(series.dtype)
 
 
-def amplitude_adjusted(series: Tensor, phases: Tensor) -> Tensor:
+def amplitude_adjusted(series: Tensor, phases: Tensor, ties: Tensor) -> Tensor:
     """The same with the very values of every feature, in another order.
 
     A Gaussian series of the same ranks is shifted in phase, and the values follow its ranks. What
-    is positive or bounded stays so; the spectrum is kept nearly.
+    is positive or bounded stays so; the spectrum is kept nearly, and becomes flatter where a
+    series has few values.
 
     Parameters
     ----------
@@ -57,6 +58,9 @@ def amplitude_adjusted(series: Tensor, phases: Tensor) -> Tensor:
         (time, features).
     phases : Tensor
         (time // 2 + 1,).
+    ties : Tensor
+        (time,), a random permutation: which of equal values counts as the larger one, alike for
+        all features. In the order of time they would rise with it, a trend that was not there.
 
     Notes
     -----
@@ -64,7 +68,8 @@ def amplitude_adjusted(series: Tensor, phases: Tensor) -> Tensor:
     """
     time = len(series)
     levels = (torch.arange(time, dtype=torch.float64, device=series.device) + 0.5) / max(time, 1)
-    gaussian = torch.special.ndtri(levels)[_ranks(series)]
+    ties = ties.to(series.device)
+    gaussian = torch.special.ndtri(levels)[_ranks(series[ties])][ties.argsort()]
     shifted = phase_shifted(gaussian, phases)
     return series.sort(dim=0).values.gather(0, _ranks(shifted))
 
