@@ -19,10 +19,10 @@ from dynprobe.recurrences.base import check_width
 from dynprobe.recurrences.factors import Factors
 from dynprobe.recurrences.gram import gram
 from dynprobe.recurrences.layout import Layout
-from dynprobe.recurrences.nulls import null_inputs
+from dynprobe.recurrences.nulls import can_differ, null_inputs
 from dynprobe.recurrences.participation import participation_ratio
 from dynprobe.recurrences.principal import PCA, principal_components
-from dynprobe.recurrences.rank_one import STABILISED, RankOne
+from dynprobe.recurrences.rank_one import RankOne
 from dynprobe.recurrences.state_matrix import STATE, StateMatrix, state_matrix
 from dynprobe.store import DEFAULT_BUDGET, FACTORS, STATES, Budget, Store, budget_bytes, size
 
@@ -488,17 +488,16 @@ class Recording:
         due = (torch.arange(self.shape[1]) + 1) * self.meta.store.every - 1
         return bool(((self.steps.cpu() != due) & self.mask.cpu()).any())
 
-    def matrix(self, of: str = STATE, *, maximum: bool = True) -> StateMatrix:
+    def matrix(self, of: str = STATE) -> StateMatrix:
         """All valid states as the rows of one matrix, formed or not.
 
         Parameters
         ----------
         of : {"S", "S/t", "S/z"}
-            Which: the states; each divided by the number of tokens since the first that was
+            Which: the states as recorded, with their normaliser and running maximum, if they have
+            them; each divided by the number of tokens since the first that was
             recorded, so that an undecayed sum becomes a mean; or, of recurrences with a
             normaliser, the matrices alone, each row divided by its normaliser.
-        maximum : bool
-            Whether the running maximum of stabilised states is a part of them.
 
         Raises
         ------
@@ -510,11 +509,6 @@ class Recording:
         if self.meta.store.project is not None:
             self.flat()  # says what is there instead
         states = self.factors if self._kept is None else self._kept
-        if not maximum and self.form is not None and self.form.kind == STABILISED:
-            if isinstance(states, Factors):
-                states = replace(states, maximum=None)
-            else:
-                states = states[..., : -self.form.heads]
         return state_matrix(states, self.mask, of, form=self.form, steps=self.steps)
 
     def project(self, directions: Tensor | None = None, *, of: str = STATE) -> Tensor:
@@ -554,15 +548,15 @@ class Recording:
     def gram(self, of: str = STATE) -> Tensor:
         """(valid tokens, valid tokens), inner products of all valid states.
 
-        The running maximum of stabilised states is left out. Memory grows with the square of
-        the number of tokens; no more than some states are ever formed. See :meth:`matrix`.
+        Memory grows with the square of the number of tokens; no more than some states are ever
+        formed. See :meth:`matrix`.
 
         Raises
         ------
         LargeStatesError
             If projections were kept.
         """
-        return gram(self.matrix(of, maximum=False))
+        return gram(self.matrix(of))
 
     def pca(self, k: int, *, of: str = STATE, seed: int = 0) -> PCA:
         """The leading principal components of all valid states, formed or not.
@@ -573,8 +567,14 @@ class Recording:
         ------
         LargeStatesError
             If projections were kept.
+        ShapeError
+            If k is not positive.
+        NonFiniteStatesError
+            If a state holds NaN or Inf.
         """
-        return principal_components(self.matrix(of), k, seed=seed)
+        states = self.matrix(of)
+        self.check_finite()  # says where
+        return principal_components(states, k, seed=seed)
 
     def participation_ratio(
         self, of: str = STATE, *, exact: bool | None = None, seed: int = 0
@@ -587,8 +587,12 @@ class Recording:
         ------
         LargeStatesError
             If projections were kept.
+        NonFiniteStatesError
+            If a state holds NaN or Inf.
         """
-        return participation_ratio(self.matrix(of), exact=exact, seed=seed)
+        states = self.matrix(of)
+        self.check_finite()
+        return participation_ratio(states, exact=exact, seed=seed)
 
     def null(self, how: str, *, seed: int = 0) -> Recording:
         """The same recurrence with inputs whose order means nothing: a control for its states.
@@ -605,24 +609,31 @@ class Recording:
         -------
         Recording
             Of the same lengths and initial states, as factors; without tokens, labels and logits.
+            Its notes say if some sequences are too short to differ.
 
         Raises
         ------
         LargeStatesError
             If there are no factors.
+        ShapeError
+            If all sequences are too short to differ.
         UnknownNameError
             For another `how`.
         """
         form, inputs, initial, scale = self._source()
+        null = null_inputs(form, inputs, self.mask, how, seed)
+        notes = [f"null: {how} inputs, seed {seed}"]
+        if same := int((~can_differ(self.mask, how)).sum()):
+            notes.append(f"{same} of {len(self)} sequences are too short for it, and as recorded")
         drawn = Recording(
             None,
             replace(
                 self.meta,
-                notes=(f"null: {how} inputs, seed {seed}",),
+                notes=tuple(notes),
                 store=replace(self.meta.store, what=FACTORS),
             ),
             lengths=self.lengths,
-            inputs=null_inputs(form, inputs, self.mask, how, seed),
+            inputs=null,
             initial=initial,
             form=form,
             scale=scale,

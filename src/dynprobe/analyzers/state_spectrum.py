@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from dynprobe.analyzers.base import Analyzer, Context
 from dynprobe.analyzers.results import Result
+from dynprobe.errors import ShapeError
 from dynprobe.recording import Recording
 from dynprobe.recurrences.nulls import NULLS
 from dynprobe.recurrences.participation import LEADING, estimate
@@ -24,9 +25,9 @@ class Spectrum:
     Attributes
     ----------
     shares : Tensor
-        (k,), of the leading principal components.
+        (k,), of the leading principal components; NaN where there is no variance.
     participation_ratio : float
-        Of all of them.
+        Of all of them; NaN where there is no variance.
     """
 
     shares: Tensor
@@ -42,9 +43,12 @@ class StateSpectrumResult(Result):
     spectra : dict
         By states ("S", "S/t", and "S/z" where there is a normaliser), then by inputs: "recorded",
         "random" and "phase", see :func:`dynprobe.recurrences.nulls.null_inputs`.
+    notes : dict
+        By null: why it is missing, or which sequences it leaves as they are.
     """
 
     spectra: dict[str, dict[str, Spectrum]]
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 class StateSpectrum(Analyzer):
@@ -69,12 +73,20 @@ class StateSpectrum(Analyzer):
         assert recorded.form is not None
         kinds = [of for of in OF if of != PER_NORMALISER or recorded.form.normaliser]
         spectra: dict[str, dict[str, Spectrum]] = {of: {} for of in kinds}
-        for turn, inputs in enumerate((RECORDED, *NULLS)):
-            run = recorded if inputs == RECORDED else recorded.null(inputs, seed=ctx.seed)
+        runs, notes = {RECORDED: recorded}, {}
+        for how in NULLS:
+            try:
+                runs[how] = recorded.null(how, seed=ctx.seed)
+            except ShapeError as error:
+                notes[how] = str(error)
+                continue
+            if remarks := runs[how].meta.notes[1:]:
+                notes[how] = "; ".join(remarks)
+        for turn, (inputs, run) in enumerate(runs.items()):
             for of in kinds:
                 spectra[of][inputs] = self._spectrum(run, of, ctx.seed)
-            ctx.progress(turn + 1, 1 + len(NULLS))
-        return StateSpectrumResult(spectra)
+            ctx.progress(turn + 1, len(runs))
+        return StateSpectrumResult(spectra, notes)
 
     def _spectrum(self, recording: Recording, of: str, seed: int) -> Spectrum:
         states = recording.matrix(of)

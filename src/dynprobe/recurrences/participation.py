@@ -35,7 +35,12 @@ def participation_ratio(states: StateMatrix, *, exact: bool | None = None, seed:
     Returns
     -------
     float
-        NaN where there is no variance at all.
+        NaN where there is no variance at all, or none but rounding.
+
+    Raises
+    ------
+    NonFiniteStatesError
+        If a state holds NaN or Inf.
 
     Notes
     -----
@@ -44,6 +49,9 @@ def participation_ratio(states: StateMatrix, *, exact: bool | None = None, seed:
     leading components as they are and Hutchinson's |C g|^2 for what they leave; that part of
     |C|^2 is mostly small, so that its error, about a tenth of it, is too.
     """
+    states.check_finite()
+    if states.scatter == 0:
+        return float("nan")
     narrow = states.width <= min(states.rows, NARROW)
     closed = has_closed_form(states.states)
     if exact is None:
@@ -62,6 +70,8 @@ def participation_ratio(states: StateMatrix, *, exact: bool | None = None, seed:
 @full_precision
 def estimate(states: StateMatrix, leading: PCA, *, seed: int = 0) -> float:
     """Participation ratio from the leading components, and random probes of the others."""
+    if states.scatter == 0:
+        return float("nan")
     freedom = max(states.rows - 1, 1)
     known = float((leading.variance.double() * freedom).square().sum())
     generator = torch.Generator().manual_seed(seed)
@@ -74,7 +84,8 @@ def estimate(states: StateMatrix, leading: PCA, *, seed: int = 0) -> float:
 
 
 def _ratio(states: StateMatrix, squares: float) -> float:
-    return states.scatter**2 / squares if states.scatter > 0 else float("nan")
+    # |C|^2 is at most (tr C)^2; beyond is rounding of a variance that is small beside the mean
+    return max(states.scatter**2 / squares, 1.0)
 
 
 def _from_gram(states: StateMatrix) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynprobe.errors import ShapeError
 from dynprobe.recurrences.precision import full_precision
 from dynprobe.recurrences.state_matrix import StateMatrix
 
@@ -24,7 +25,7 @@ class PCA:
     variance : Tensor
         (k,), variance along each (divided by the number of states - 1).
     total_variance : float
-        Of all components.
+        Of all components. Zero, as is each, where the states differ by rounding alone.
     scores : Tensor
         (sequences, time, k), coordinates of every state; zero after the end of a sequence.
     """
@@ -51,9 +52,16 @@ def principal_components(states: StateMatrix, k: int, *, seed: int = 0) -> PCA:
     states : StateMatrix
         Formed or not.
     k : int
-        How many components.
+        How many components; no more are found than there are states or numbers in one.
     seed : int
         Of the random start.
+
+    Raises
+    ------
+    ShapeError
+        If k is not positive.
+    NonFiniteStatesError
+        If a state holds NaN or Inf.
 
     Notes
     -----
@@ -61,6 +69,9 @@ def principal_components(states: StateMatrix, k: int, *, seed: int = 0) -> PCA:
     needs; factors give both without forming it. On k + 10 vectors, three to six rounds: each
     shrinks the error of variance i by (variance k + 11 / variance i)^2.
     """
+    if k < 1:
+        raise ShapeError(f"k={k}: give a number of components from 1 on.")
+    states.check_finite()
     generator = torch.Generator().manual_seed(seed)
     many = min(k + BEYOND, states.rows, states.width)
     k = min(k, many)
@@ -74,6 +85,8 @@ def principal_components(states: StateMatrix, k: int, *, seed: int = 0) -> PCA:
             break
         before = found
         q = torch.linalg.qr(states.transposed(y)).Q
+    if states.scatter == 0:  # what was found is rounding
+        singular, found = torch.zeros_like(singular), torch.zeros_like(found)
     freedom = max(states.rows - 1, 1)
     return PCA(
         states.mean.to(q),

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from dynprobe.errors import UnknownNameError, suggest
+from dynprobe.errors import NonFiniteStatesError, UnknownNameError, suggest
 from dynprobe.recurrences.factors import Factors
 from dynprobe.recurrences.rank_one import RankOne
 from dynprobe.recurrences.states import Factored, Formed, Normalised, States, per_normaliser
@@ -17,6 +17,10 @@ from dynprobe.recurrences.states import Factored, Formed, Normalised, States, pe
 #: Which states: as they are; divided by the number of tokens so far; divided row by row by their
 #: normaliser. An undecayed sum grows with time, the others are means.
 STATE, PER_TOKEN, PER_NORMALISER = OF = ("S", "S/t", "S/z")
+
+#: What sums of many tokens may be off by, in units of rounding of the states' dtype; and squares
+#: of them summed in float64, in units of its own. Both several times what was seen.
+ROUNDINGS, ROUNDINGS_OF_SQUARES = 8, 256
 
 
 def state_matrix(
@@ -46,17 +50,15 @@ def state_matrix(
     Raises
     ------
     UnknownNameError
-        If `of` is something else, or "S/z" of states without a normaliser.
+        If `of` is something else, or "S/z" of states without a normaliser, or without a form.
     """
     if of not in OF:
         raise UnknownNameError(f"There are no states of={of!r}. {suggest(of, OF)}")
     if isinstance(states, Factors):
         form = states.form
-    if of == PER_NORMALISER and (form is None or not form.normaliser):
-        raise UnknownNameError(
-            "These states have no normaliser, so that there is no 'S/z': it is for linear "
-            "attention with normalize=True, mLSTM, RWKV. 'S/t' divides by the number of tokens."
-        )
+    normalised = None
+    if of == PER_NORMALISER:
+        normalised = _with_normaliser(form)
     weight = mask.to(states.start if isinstance(states, Factors) else states)
     if of == PER_TOKEN:
         if steps is None:
@@ -64,12 +66,28 @@ def state_matrix(
         weight = weight / (steps.to(mask.device) + 1).clamp(min=1)
     if isinstance(states, Factors):
         return StateMatrix(
-            Normalised(states) if of == PER_NORMALISER else Factored(states), mask, weight
+            Factored(states) if normalised is None else Normalised(states), mask, weight
         )
-    if of == PER_NORMALISER:
-        assert form is not None
-        states = per_normaliser(form.matrix(states)).flatten(2)
+    if normalised is not None:
+        states = per_normaliser(normalised.matrix(states)).flatten(2)
     return StateMatrix(Formed(states.masked_fill(~mask[..., None], 0)), mask, weight)
+
+
+def _with_normaliser(form: RankOne | None) -> RankOne:
+    """The form, if it is known and has one."""
+    if form is None:
+        raise UnknownNameError(
+            "Whether and where these states hold a normaliser is not known, so that there is no "
+            "'S/z': the form of the recurrence is kept with factors, and with states formed of "
+            "them, not with some of the states (store='final', Store(every=)), nor with arrays or "
+            "recurrences that are not of rank one. Record with store='factors'."
+        )
+    if not form.normaliser:
+        raise UnknownNameError(
+            "These states have no normaliser, so that there is no 'S/z': it is for linear "
+            "attention with normalize=True, mLSTM, RWKV. 'S/t' divides by the number of tokens."
+        )
+    return form
 
 
 @dataclass(frozen=True)
@@ -126,12 +144,27 @@ class StateMatrix:
 
     @cached_property
     def scatter(self) -> float:
-        """Sum of squared distances of all states from their mean."""
-        squares = self.states.squares()
+        """Sum of squared distances of all states from their mean; 0 if rounding explains it."""
+        squares, of_mean = self.states.squares(), self.rows * float(self.mean.square().sum())
         if squares is not None:
             total = (squares * self.weight.double().square() * self.mask).sum()
-            return max(float(total - self.rows * self.mean.square().sum()), 0.0)
-        return sum(float(block.square().sum()) for _, block in self.centred_blocks())
+            found = float(total) - of_mean
+        else:
+            found = sum(float(block.square().sum()) for _, block in self.centred_blocks())
+        rounding = max(
+            (ROUNDINGS * torch.finfo(self.weight.dtype).eps) ** 2,
+            ROUNDINGS_OF_SQUARES * torch.finfo(torch.float64).eps,
+        )
+        return 0.0 if found <= rounding * (found + of_mean) else found
+
+    def check_finite(self) -> None:
+        """Raise NonFiniteStatesError if a state that counts, or its square, is NaN or Inf."""
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        if not self.scatter <= torch.finfo(dtype).max:
+            raise NonFiniteStatesError(
+                "These states hold NaN or Inf, or numbers whose squares are: they have no "
+                "variance. The recurrence diverged on its inputs; rec.final shows which sequences."
+            )
 
     def centred_blocks(self) -> Iterator[tuple[int, Tensor]]:
         """Formed states of some tokens, less their mean, zero where they do not count; float64."""

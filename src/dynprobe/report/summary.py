@@ -197,18 +197,24 @@ def _integration(r: IntegrationDirectionResult) -> list[Row]:
 def _spectra(r: StateSpectrumResult) -> list[Row]:
     """The recorded states in the middle, what random inputs give beside them."""
 
+    def varies(s: Spectrum) -> bool:
+        return not math.isnan(s.participation_ratio)
+
     def shares(s: Spectrum) -> str:
-        return ", ".join(f"{x:.3f}" for x in s.shares.tolist())
+        return ", ".join(f"{x:.3f}" for x in s.shares.tolist()) if varies(s) else "no variance"
+
+    def ratio(s: Spectrum) -> str:
+        return f"{s.participation_ratio:.2f}" if varies(s) else "no variance"
 
     rows = []
     for of, by_inputs in r.spectra.items():
         nulls = {how: s for how, s in by_inputs.items() if how != RECORDED}
-        for measure, show in (
-            ("variance shares", shares),
-            ("participation ratio", lambda s: f"{s.participation_ratio:.2f}"),
-        ):
+        for measure, show in (("variance shares", shares), ("participation ratio", ratio)):
             beside = "; ".join(f"{how} inputs {show(s)}" for how, s in nulls.items())
             rows.append(Row(f"{measure} of {of}", show(by_inputs[RECORDED]), beside))
+    for how, note in r.notes.items():
+        drawn = any(how in by_inputs for by_inputs in r.spectra.values())
+        rows.append(Row(f"{how} inputs", "in part" if drawn else "none", note))
     return rows
 
 
