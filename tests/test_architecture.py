@@ -18,7 +18,8 @@ SRC = Path(dynprobe.__file__).parent
 MAY_IMPORT = {
     "dimension": {"dimension"},
     "geometry": {"geometry", "dimension"},
-    "dynamics": {"dynamics", "geometry", "dimension", "progress"},
+    "dynamics": {"dynamics", "geometry", "dimension", "plain", "progress"},
+    "plain": set(),
     "progress": set(),
     "recurrences": {"recurrences", "dynamics", "geometry", "plugins"},
     "readout": set(),
@@ -35,6 +36,7 @@ MAY_IMPORT = {
         "recording",
         "recurrences",
         "readout",
+        "plain",
         "plugins",
     },
     "report": {
@@ -46,6 +48,7 @@ MAY_IMPORT = {
         "dimension",
         "recording",
         "readout",
+        "plain",
     },
     "analysis": {"analyzers", "report", "recording", "recurrences", "readout"},
     "probe": {

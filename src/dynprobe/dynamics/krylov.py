@@ -55,7 +55,7 @@ class KrylovCorrection:
 def directional(f: Callable[[Tensor], Tensor], at: Tensor) -> Callable[[Tensor], Tensor]:
     """v -> df/ds v at fixed states, by differentiating the (linear) backward pass once more."""
     with torch.enable_grad():
-        s = at.detach().requires_grad_(True)
+        s = at.detach().clone().requires_grad_(True)  # one made in inference mode takes no gradient
         y = f(s)
         if not y.requires_grad:
             return torch.zeros_like

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dynprobe.dynamics.fixed_points import FixedPoints
@@ -21,6 +23,7 @@ from dynprobe.dynamics.modes import (
     time_constants,
 )
 from dynprobe.errors import NonFiniteStatesError, ShapeError
+from dynprobe.plain import plain
 
 __all__ = ["PERCENTILES", "TOP_MODES", "Linearization", "linearize", "time_constants"]
 
@@ -137,19 +140,20 @@ class Linearization:
         return len(self.states)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the matrices as plain lists; of complex numbers both parts."""
-        return {
-            "states": self.states.tolist(),
-            "inputs": self.inputs.tolist(),
-            "eigenvalues_real": self.eigenvalues.real.tolist(),
-            "eigenvalues_imag": self.eigenvalues.imag.tolist(),
-            "time_constants": self.time_constants.tolist(),
-            "percentiles": {"at": list(PERCENTILES), "tau": self.percentiles().tolist()},
-            "condition": self.condition.tolist(),
-            "departure": self.departure.tolist(),
-            "spectral_radius": self.spectral_radius.tolist(),
+        """Everything but the matrices, ready for JSON: lists, and "inf" and "nan" as texts."""
+        out: dict[str, Any] = {
+            "states": self.states,
+            "inputs": self.inputs,
+            "eigenvalues_real": self.eigenvalues.real,
+            "eigenvalues_imag": self.eigenvalues.imag,
+            "time_constants": self.time_constants,
+            "percentiles": {"at": PERCENTILES, "tau": self.percentiles()},
+            "condition": self.condition,
+            "departure": self.departure,
+            "spectral_radius": self.spectral_radius,
             "stability": [Stability(s).name for s in self.stability.tolist()],
         }
+        return {name: plain(value) for name, value in out.items()}
 
     def __repr__(self) -> str:
         kinds = self.stability.tolist()
@@ -162,9 +166,10 @@ class Linearization:
         return text + (f"; ill-conditioned modes at {doubtful} points)" if doubtful else ")")
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def linearize(
-    recurrence: Map, points: FixedPoints | Tensor, inputs: Tensor | None = None
+    recurrence: Map, points: FixedPoints | ArrayLike, inputs: ArrayLike | None = None
 ) -> Linearization:
     """Linearise a recurrence at fixed points, or at any states.
 
@@ -175,9 +180,9 @@ def linearize(
         ``nn.GRU``, ``nn.LSTM`` with or without projection, their cells and stacks, ``UGRNN``,
         ``LeakyRNN``, maps that are affine in the state), and batched automatic differentiation
         for any other step.
-    points : FixedPoints or Tensor
+    points : FixedPoints or array_like
         A search's result, with the inputs it held, or states (points, state_dim).
-    inputs : Tensor, optional
+    inputs : array_like, optional
         With states: (input_dim,) or (points, input_dim); zero by default.
 
     Returns
@@ -188,9 +193,9 @@ def linearize(
     Raises
     ------
     ShapeError
-        If widths do not fit.
+        If widths do not fit, or what is given makes no array of numbers.
     NonFiniteStatesError
-        If the Jacobian of a point is not finite.
+        If the Jacobian of a point, by state or by input, is not finite.
 
     Examples
     --------
@@ -199,41 +204,65 @@ def linearize(
     >>> dynprobe.linearize(rnn, torch.zeros(1, 2)).time_constants
     tensor([[1.4427, 1.4427]], dtype=torch.float64)
     """
+    held: Tensor | None = None
     if isinstance(points, FixedPoints):
         if inputs is not None:
             raise ShapeError("These fixed points carry the inputs they were found at; give none.")
-        states, inputs = points.states, points.inputs
+        states, held = points.states, points.inputs
     else:
-        states = points
+        states = _numbers("states", points)
+        if inputs is not None:
+            held = _numbers("inputs", inputs)
     if states.dim() != 2 or states.shape[1] != recurrence.state_dim:
         raise ShapeError(
             f"states have shape {tuple(states.shape)}; needed is (points, {recurrence.state_dim})."
         )
-    s = states.detach().to(recurrence.device, torch.float64)
-    if inputs is None:
+    # clones: of tensors made in inference mode autograd takes none
+    s = states.detach().to(recurrence.device, torch.float64).clone()
+    if held is None:
         x = s.new_zeros(len(s), recurrence.input_dim)
-    elif inputs.shape not in ((recurrence.input_dim,), (len(s), recurrence.input_dim)):
+    elif held.shape not in ((recurrence.input_dim,), (len(s), recurrence.input_dim)):
         raise ShapeError(
-            f"inputs have shape {tuple(inputs.shape)}; the width of an input is "
+            f"inputs have shape {tuple(held.shape)}; the width of an input is "
             f"{recurrence.input_dim}: needed is ({recurrence.input_dim},), or one for each point "
             f"({len(s)}, {recurrence.input_dim})."
         )
     else:
-        x = inputs.detach().to(s).expand(len(s), recurrence.input_dim)
-    jacobian = recurrence.jacobian(s, x).detach().cpu()
-    finite = jacobian.isfinite().flatten(1).all(1)
-    if not bool(finite.all()):
-        raise NonFiniteStatesError(
-            f"The Jacobian at point {int((~finite).nonzero()[0])} holds NaN or Inf: its state or "
-            "input is not finite, or the map is not differentiable there. Leave such points out."
-        )
+        x = held.detach().to(s).clone().expand(len(s), recurrence.input_dim)
+    jacobian = _finite("Jacobian", recurrence.jacobian(s, x))
+    input_jacobian = _finite("input Jacobian", recurrence.input_jacobian(s, x))
     values, right, left = eigenmodes(jacobian)
     return Linearization(
         states=s.cpu(),
         inputs=x.cpu(),
         jacobian=jacobian,
-        input_jacobian=recurrence.input_jacobian(s, x).detach().cpu(),
+        input_jacobian=input_jacobian,
         eigenvalues=values,
         right=right,
         left=left,
     )
+
+
+def _numbers(what: str, given: ArrayLike) -> Tensor:
+    """An array of real numbers; lists and numpy arrays keep the precision of float64."""
+    if isinstance(given, Tensor):
+        return given
+    try:
+        return torch.from_numpy(np.array(given, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise ShapeError(
+            f"{what} given as {type(given).__name__} make no array of numbers: {error}. Give a "
+            "tensor, a numpy array, or rows of equal length."
+        ) from error
+
+
+def _finite(what: str, jacobian: Tensor) -> Tensor:
+    """(points, ...) on the CPU, if all of it is finite."""
+    found = jacobian.detach().cpu()
+    finite = found.isfinite().flatten(1).all(1)
+    if not bool(finite.all()):
+        raise NonFiniteStatesError(
+            f"The {what} at point {int((~finite).nonzero()[0])} holds NaN or Inf: its state or "
+            "input is not finite, or the map is not differentiable there. Leave such points out."
+        )
+    return found

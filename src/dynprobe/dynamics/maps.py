@@ -17,6 +17,12 @@ from dynprobe.dynamics.affine import AffineMap
 # (state (batch, n), x (batch, m)) -> (batch, n)
 StepFunction = Callable[[Tensor, Tensor], Tensor]
 
+#: Numbers that a vectorised backward pass may hold in each of its arrays on a CPU: with several
+#: times more it is 2 to 3 times slower than one pass for each output (``benchmarks/jacobians.py``).
+CACHED = 2**17
+#: A pass for fewer outputs than these is not worth vectorising.
+LEAST = 8
+
 
 class Map(Protocol):
     """A discrete-time system s' = F(s, x), batched and differentiable.
@@ -80,16 +86,19 @@ def autograd_jacobian(f: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
 
     Notes
     -----
-    One vectorised backward pass over the m outputs. ``torch.func.jacrev`` is not used: it fails
-    on the fused recurrent kernels of torch.nn, which plain autograd differentiates. Where a
-    kernel refuses vectorisation too, the outputs are taken one by one.
+    Vectorised backward passes over the outputs: all at once where the batch is small, fewer or one
+    by one where what a pass holds would not stay in a CPU's cache. ``torch.func.jacrev`` is not
+    used: it fails on the fused recurrent kernels of torch.nn, which plain autograd differentiates.
+    Where a kernel refuses vectorisation too, the outputs are taken one by one.
     """
-    with torch.enable_grad():
-        x = at.detach().requires_grad_(True)
+    with torch.inference_mode(False), torch.enable_grad():
+        # a clone: a tensor made in inference mode takes no gradient
+        x = at.detach().clone().requires_grad_(True)
         y = f(x)
         m = y.shape[1]
+        rows = y.new_zeros(x.shape[0], m, x.shape[1])
         if not y.requires_grad:  # f does not depend on x: a constant map has a zero Jacobian
-            return y.new_zeros(x.shape[0], m, x.shape[1])
+            return rows
         basis = torch.eye(m, dtype=y.dtype, device=y.device)
         seeds = basis[:, None, :].expand(m, y.shape[0], m)
 
@@ -97,10 +106,23 @@ def autograd_jacobian(f: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
             (grad,) = torch.autograd.grad(
                 y, x, seed, is_grads_batched=batched, retain_graph=True, materialize_grads=True
             )
-            return grad
+            return grad.detach()
 
+        size = _outputs_at_once(m, x)
         try:
-            rows = backward(seeds, batched=True)
+            for i in range(0, m, size) if size > 1 else ():
+                rows[:, i : i + size] = backward(seeds[i : i + size], batched=True).transpose(0, 1)
         except RuntimeError:
-            rows = torch.stack([backward(seed, batched=False) for seed in seeds])
-    return rows.transpose(0, 1).detach()
+            size = 1
+        if size == 1:
+            for i, seed in enumerate(seeds):
+                rows[:, i] = backward(seed, batched=False)
+    return rows
+
+
+def _outputs_at_once(m: int, x: Tensor) -> int:
+    """How many of m outputs one backward pass differentiates, by what is faster."""
+    if x.device.type != "cpu":
+        return m
+    fit = CACHED // max(x.numel(), 1)
+    return min(m, fit) if fit >= LEAST else 1

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dynprobe.analyzers.results import plain
 from dynprobe.errors import AmbiguousNameError, DynprobeError, UnknownNameError, suggest
+from dynprobe.plain import plain
 from dynprobe.report.view import View
 
 Key = tuple[str, str]
