@@ -18,7 +18,7 @@ from dynprobe.dynamics.ablation import (
 from dynprobe.dynamics.prediction import horizons, prediction_error
 from dynprobe.errors import ShapeError
 from dynprobe.geometry.alignment import alignment
-from dynprobe.testing import linear_system
+from dynprobe.testing import linear_system, ring_attractor, ring_states
 
 N = 6
 
@@ -171,6 +171,28 @@ class TestPrediction:
         found = prediction_error(system, lin, states, inputs, lengths)
         assert found.n_starts.tolist() == [8, 7, 5, 3, 2]
         assert found.of_movement.max() <= 1e-12
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_where_nothing_moves_there_is_no_share_of_the_movement(self, dtype):
+        """On a ring without input: what moves is rounding, and no movement to divide by."""
+        module, radius = ring_attractor(64)
+        ring = dynprobe.attach(module).recurrence()
+        at = ring_states(64, radius, torch.linspace(0, 6, 20, dtype=torch.float64))
+        inputs = torch.zeros(20, 10, ring.input_dim, dtype=dtype)
+        states = torch.cat([at[:, None].to(dtype), ring.rollout(at.to(dtype), inputs)], 1)
+        lin = dynprobe.linearize(ring, at[:3])
+        found = prediction_error(ring, lin, states, inputs, torch.full((20,), 10))
+        assert found.of_movement.isnan().all()
+        assert (found.of_state > 0).all()
+        one = states[:1].expand(5, -1, -1), inputs[:5], torch.full((5,), 10)
+        assert prediction_error(ring, lin, *one).of_state.isnan().all()
+
+    def test_a_small_movement_is_one(self):
+        system = dynprobe.as_recurrence(lambda s, x: s + x, state_dim=1, input_dim=1)
+        lin = dynprobe.linearize(system, torch.zeros(1, 1))
+        states = torch.tensor([[[1.0], [1.0 + 1e-12]]], dtype=torch.float64)
+        found = prediction_error(system, lin, states, torch.zeros(1, 1, 1), torch.ones(1).long())
+        assert found.of_movement.tolist() == [pytest.approx(1)]
 
     def test_horizons(self):
         assert horizons(0) == ()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dynprobe.dynamics.linearization import Linearization
 from dynprobe.dynamics.maps import Map
+from dynprobe.dynamics.rounding import relative, root_mean_square, rounding_level
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class PredictionError:
         k.
     of_movement : Tensor
         (len(steps),), error over the movement |s_(t+k) - s_t|: 1 is no better than to predict that
-        nothing moves.
+        nothing moves. NaN where nothing does, up to rounding.
     of_state : Tensor
-        (len(steps),), error over the distance |s_(t+k) - mean state|.
+        (len(steps),), error over the distance |s_(t+k) - mean state|; NaN where all states are one.
     n_starts : Tensor
         (len(steps),), trajectories long enough to be compared.
     """
@@ -71,6 +72,7 @@ def prediction_error(
     groups = [(p, (nearest == p).nonzero().flatten()) for p in nearest.unique().tolist()]
     valid = torch.arange(s.shape[1]) <= lengths.cpu()[:, None]
     mean = s[valid].mean(0)
+    level = rounding_level(root_mean_square(s[valid]), states.dtype, system.dtype)
     steps = horizons(int(lengths.max()) if len(lengths) else 0)
     predicted = s[:, 0].clone()
     rows = []
@@ -80,11 +82,12 @@ def prediction_error(
             predicted[of] = landing[p] + ds @ lin.jacobian[p].T + dx @ lin.input_jacobian[p].T
         if k in steps:
             of = valid[:, k].nonzero().flatten()
-            error, moved, away = (
-                float(d.square().sum(1).mean().sqrt())
-                for d in (predicted[of] - s[of, k], s[of, k] - s[of, 0], s[of, k] - mean)
+            now = s[of, k]
+            error, moved, away = map(
+                root_mean_square, (predicted[of] - now, now - s[of, 0], now - mean)
             )
-            rows.append((error / max(moved, 1e-300), error / max(away, 1e-300), len(of)))
+            shares = relative(error, moved, level), relative(error, away, level)
+            rows.append((*map(float, shares), len(of)))
     of_movement, of_state, n = zip(*rows, strict=True) if rows else ((), (), ())
     return PredictionError(
         steps,
