@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 
 import pytest
 import torch
 
 import dynprobe
 from dynprobe import Readout, Recording
+from dynprobe.analyzers.answers import Labels
 from dynprobe.analyzers.fixed_points import FixedPointSearch
 from dynprobe.analyzers.integration_direction import IntegrationDirection
+from dynprobe.analyzers.slow_modes import slow_modes
+from dynprobe.dynamics.modes import longest_lasting
 from dynprobe.nn import RNNClassifier
+from dynprobe.report.html import render_html
 from dynprobe.report.summary import summary
 
 N, TIME = 40, 31
@@ -59,7 +65,7 @@ def ablation(rnn, rec, seed=0, **options):
     chosen = [
         "manifold_dimension",
         FixedPointSearch(n_seeds=16, held="zero"),
-        IntegrationDirection(rank=1, **options),
+        IntegrationDirection(**{"rank": 1} | options),
     ]
     report = dynprobe.analyze(rec, chosen, recurrence=rnn, seed=seed)
     assert not report.failures
@@ -110,9 +116,13 @@ def test_of_a_non_normal_counter_the_oblique_projector_is_exact():
 def test_without_labels_agreement_is_what_counts():
     found, report = ablation(*counter(labels=False))
     assert found.keep.accuracy is None
-    assert found.chance is None
+    assert 0.4 <= found.chance <= 0.6  # of its own answers
     assert found.keep.score == found.keep.agreement >= 0.99
-    assert "agreement with the unedited run" in rows(report)
+    shown = rows(report)
+    assert "agreement with the unedited run" in shown
+    assert "chance" not in shown
+    assert f"always its commonest answer {found.chance:.2f}" in shown
+    assert "no accuracy" not in shown  # nobody gave labels
 
 
 @pytest.mark.parametrize("initial", [True, False])
@@ -148,6 +158,108 @@ def test_multilabel_and_single_logit_answers():
     assert single.remove.logit_spread <= 1e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool, torch.float32])
+def test_a_column_of_labels_is_classes(dtype):
+    rnn, rec = counter()
+    flat, _ = ablation(rnn, rec)
+    rec.labels = rec.labels[:, None].to(dtype)
+    column, report = ablation(rnn, rec)
+    assert column == flat
+    assert "accuracy (unedited" in rows(report)
+
+
+def test_labels_of_none_do_not_count():
+    rnn, rec = counter()
+    true = rec.labels.clone()
+    rec.labels[::2] = -100
+    some, report = ablation(rnn, rec, n_sequences=300)
+    assert some.unedited.accuracy >= 0.99
+    assert (some.n_sequences, some.n_labelled) == (300, 150)
+    ones = float(true[1::2].double().mean())
+    assert some.chance == pytest.approx(max(ones, 1 - ones))
+    assert "% of 150 sequences correctly" in render_html(report)
+    rec.labels[:] = -100
+    none, report = ablation(rnn, rec)
+    assert none.unedited.accuracy is None
+    assert "no accuracy: every label is -100" in rows(report)
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (torch.zeros(300, 3), r"labels have shape \(256, 3\): needed is \(256,\) of classes"),
+        (torch.zeros(300, 2, 2), r"shape \(256, 2, 2\)"),
+        (torch.full((300,), 2), "a label is 2: needed are whole numbers 0 to 1"),
+        (torch.full((300,), 0.3), "a label is 0.3"),
+        (torch.full((300, 2), torch.nan), "a label is nan"),
+    ],
+)
+def test_labels_that_do_not_fit_are_said_to_be_so(labels, why):
+    rnn, rec = counter(labels=False)
+    without, _ = ablation(rnn, rec)
+    rec.labels = labels
+    found, report = ablation(rnn, rec)
+    assert re.search(why, found.labels_problem)
+    assert found.unedited.accuracy is None
+    assert found.keep == without.keep  # agreement of whole answers, as without labels
+    assert found.chance == without.chance
+    assert f"no accuracy: {found.labels_problem}" in rows(report)
+    assert f"There is no accuracy: {found.labels_problem}." in render_html(report)
+
+
+def test_unknown_answers_to_some_of_several_questions():
+    labels = torch.tensor([[1, 0], [1, -100], [0, 1], [-100, -100]])
+    found = Labels.of(labels, 2)
+    answers = found.answers(torch.tensor([[2.0, 3.0], [1.0, 1.0], [-1.0, 2.0], [5.0, 5.0]]))
+    assert answers.tolist() == [[1, 1], [1, 1], [0, 1], [1, 1]]
+    assert found.accuracy(answers) == pytest.approx(4 / 5)
+    assert found.chance(answers) == pytest.approx((2 + 1) / 5)
+    assert found.n_sequences == 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sequences_that_all_end_in_one_state_have_no_spread(seed, dtype):
+    """Rounding must not pass for the spread that an error is measured against."""
+    w = torch.randn(4, 4, generator=seeded(seed), dtype=dtype) / 2
+    rnn = dynprobe.as_recurrence(
+        lambda s, x: torch.tanh(s @ w.to(s).T + x), state_dim=4, input_dim=4, dtype=dtype
+    )
+    start = torch.randn(1, 4, generator=seeded(seed + 10), dtype=dtype).expand(10, 4)
+    inputs = torch.randn(1, 9, 4, generator=seeded(seed + 20), dtype=dtype).expand(10, 9, 4)
+    rec = Recording.from_arrays(rnn.rollout(start, inputs), inputs=inputs, initial=start)
+    rec.readout = Readout(torch.eye(4, dtype=dtype))
+    found, report = ablation(rnn, rec)
+    assert math.isnan(found.replay_error)
+    assert math.isnan(found.keep.logit_spread)
+    assert "spread -" in rows(report)
+    assert "nan" not in rows(report).split("only its")[1].split(")")[0]
+
+
+def test_of_all_its_modes_it_says_all():
+    rnn, rec = counter()
+    found, report = ablation(rnn, rec, rank=N)
+    assert found.of_all
+    shown = rows(report)
+    assert f"with all its {N} modes" in shown
+    assert f"without all its {N} modes" in shown
+    assert "only its" not in shown
+    assert f"with all {N} modes of one point" in render_html(report)
+
+
+def test_slow_modes_are_one_set_in_the_whole_report():
+    """s1 grows by 1.2, s2 lasts with tau = 19.5, and only s1 is what the states move along."""
+    lam = torch.tensor([1.2, 0.95, 0.3], dtype=torch.float64)
+    rnn = dynprobe.as_recurrence(lambda s, x: lam * s + x, state_dim=3, input_dim=3)
+    lin = dynprobe.linearize(rnn, torch.zeros(1, 3))
+    slow = slow_modes(lin, 1)
+    torch.testing.assert_close(slow.spans[0].abs(), torch.eye(3, dtype=torch.float64)[:1])
+    torch.testing.assert_close(
+        slow.projectors[0], torch.diag(torch.tensor([1.0, 0, 0], dtype=torch.float64))
+    )
+    assert longest_lasting(lin.eigenvalues[0], 1).tolist() == [0]
+
+
 def test_it_is_left_out_where_it_cannot_be_run():
     rnn, rec = counter()
     assert ablation(rnn, rec, n_sequences=0)[0] is None
@@ -162,8 +274,10 @@ def test_it_is_left_out_where_it_cannot_be_run():
 
 
 def test_bad_options_are_named():
-    with pytest.raises(ValueError, match="at least one mode"):
-        IntegrationDirection(rank=0)
+    for options in ({"rank": 0}, {"rank": 2.0}, {"rank": True}, {"n_points": 0}, {"n_points": -1}):
+        (name,) = options
+        with pytest.raises(ValueError, match=f"^{name} is .* at least 1"):
+            IntegrationDirection(**options)
     with pytest.raises(ValueError, match="'orthogonal' or 'oblique'"):
         IntegrationDirection(projection="diagonal")
 

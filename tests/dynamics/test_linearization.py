@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import dynprobe
+from dynprobe.dynamics.krylov import directional
 from dynprobe.dynamics.maps import autograd_jacobian
 from dynprobe.dynamics.modes import (
     Stability,
     departure_from_normality,
     eigenmodes,
     longest_lasting,
-    slowest,
 )
 from dynprobe.errors import NonFiniteStatesError, ShapeError
 from dynprobe.nn import UGRNN, LeakyRNN
@@ -208,7 +209,8 @@ def test_stability_and_percentiles_over_the_points():
     assert "3 points, 3 modes: 1 stable, 1 marginal, 1 unstable" in text
     assert "slowest tau 10.5 steps" in text
     out = lin.to_dict()
-    json.dumps(out)
+    json.dumps(out, allow_nan=False)
+    assert out["time_constants"][1][0] == "inf"
     assert out["stability"] == ["STABLE", "MARGINAL", "UNSTABLE"]
     assert out["percentiles"]["at"] == [10, 50, 90]
     assert {"departure", "condition", "time_constants", "spectral_radius"} <= set(out)
@@ -221,15 +223,12 @@ def test_no_points_are_no_error():
     assert "0 points" in repr(lin)
 
 
-def test_the_slowest_modes_take_whole_pairs():
+def test_the_longest_lasting_modes_take_whole_pairs():
     pair = torch.polar(torch.tensor(0.95).double(), torch.tensor(0.3).double())
     values = torch.stack([torch.tensor(1.3 + 0j), pair, torch.tensor(0.2 + 0j), pair.conj()])
-    assert slowest(values, 1).tolist() == [1, 3]  # 1.3 grows fast
-    assert sorted(slowest(values, 2).tolist()) == [1, 3]
-    assert sorted(slowest(values, 3).tolist()) == [0, 1, 3]
     assert longest_lasting(values, 1).tolist() == [0]
     assert sorted(longest_lasting(values, 2).tolist()) == [0, 1, 3]
-    assert slowest(torch.tensor([0.9, 0.5], dtype=torch.complex128), 1).tolist() == [0]
+    assert longest_lasting(torch.tensor([0.9, 0.5], dtype=torch.complex128), 1).tolist() == [0]
 
 
 def test_modes_come_by_falling_magnitude_for_many_points():
@@ -248,3 +247,65 @@ def test_what_is_not_finite_is_refused_by_its_row():
 def test_inputs_for_another_number_of_points_are_refused():
     with pytest.raises(ShapeError, match=r"one for each point \(4, 3\)"):
         dynprobe.linearize(diagonal_at_the_state(), torch.ones(4, 3), torch.zeros(5, 3))
+
+
+def own(function, n):
+    return dynprobe.as_recurrence(function, state_dim=n, input_dim=1)
+
+
+def test_an_input_jacobian_that_is_not_finite_is_refused_as_well():
+    """The square root has no slope at 0 and is no number below."""
+    for x in (0.0, -1.0):
+        with pytest.raises(
+            NonFiniteStatesError, match="input Jacobian at point 1 holds NaN or Inf"
+        ):
+            dynprobe.linearize(
+                own(lambda s, x: 0.5 * s + x.sqrt(), 1), torch.zeros(2, 1), [[1.0], [x]]
+            )
+
+
+def test_states_and_inputs_made_in_inference_mode():
+    with torch.inference_mode():
+        s, x = drawn(5, 2), drawn(5, 1, seed=1)
+    system = own(lambda s, x: 0.5 * torch.tanh(s * x), 2)
+    expected = dynprobe.linearize(system, s.clone(), x.clone())
+    slope = 0.5 * x * (1 - torch.tanh(s * x) ** 2)
+    torch.testing.assert_close(expected.jacobian.diagonal(dim1=1, dim2=2), slope.clone())
+    for again in (dynprobe.linearize(system, s, x), within_inference_mode(system, s, x)):
+        assert torch.equal(again.jacobian, expected.jacobian)
+        assert torch.equal(again.input_jacobian, expected.input_jacobian)
+    j_times = directional(lambda v: 0.5 * torch.tanh(v), s)
+    torch.testing.assert_close(j_times(torch.ones(5, 2)), (0.5 * (1 - s.tanh() ** 2)).clone())
+
+
+def within_inference_mode(system, s, x):
+    with torch.inference_mode():
+        return dynprobe.linearize(system, s, x)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_states_and_inputs_may_be_arrays_of_any_kind(kind):
+    system = own(lambda s, x: s**2 / 2 + x, 2)
+    states, inputs = [[0.1, 0.2], [0.3, 0.4]], [0.7]
+    lin = dynprobe.linearize(system, kind(states), kind(inputs))
+    diagonal = torch.tensor(states, dtype=torch.float64 if kind is not torch.tensor else None)
+    assert torch.equal(lin.jacobian, torch.diag_embed(diagonal.double()))
+    assert lin.inputs.shape == (2, 1)
+
+
+@pytest.mark.parametrize("states", [[[0.1], [0.1, 0.2]], "states", [["a"]]])
+def test_what_makes_no_array_is_named(states):
+    with pytest.raises(ShapeError, match="states given as .* make no array of numbers"):
+        dynprobe.linearize(own(lambda s, x: s, 2), states)
+    with pytest.raises(ShapeError, match="inputs given as"):
+        dynprobe.linearize(own(lambda s, x: s, 2), [[0.1, 0.2]], states)
+
+
+@pytest.mark.parametrize("batch", [1, 60, 700, 3000])
+def test_jacobians_are_the_same_however_many_outputs_go_at_once(batch):
+    """At 60 all 40 outputs, at 700 of 28000 numbers each one by one, between them some at once."""
+    a = drawn(40, 40) / 6
+    s = drawn(batch, 40, seed=1)
+    found = autograd_jacobian(lambda v: torch.tanh(v @ a.T), s)
+    expected = (1 - torch.tanh(s @ a.T) ** 2)[:, :, None] * a
+    torch.testing.assert_close(found, expected)

@@ -159,7 +159,7 @@ def test_the_causal_test_without_labels_and_without_random_directions(three: Rep
     ablation = dataclasses.replace(
         result,
         rank=1,
-        chance=None,
+        chance=0.5,
         unedited=dataclasses.replace(result.unedited, accuracy=None),
         keep=dataclasses.replace(result.keep, accuracy=None),
         remove=dataclasses.replace(result.remove, **score),
@@ -172,11 +172,11 @@ def test_the_causal_test_without_labels_and_without_random_directions(three: Rep
     assert "same answer as the unedited run" in written
     assert "4 %" in written  # above a bar too low to hold it
     assert "random" not in written
-    assert "most frequent" not in written
+    assert "its most frequent answer, 50 %" in written
     (ax,) = figure.axes
     heights = [bar.get_height() for bar in ax.patches]
     assert heights == pytest.approx([result.keep.agreement, 0.04])
-    assert "projected on the mode of one" in FIGURES["ablation"].caption(report, "rnn")
+    assert "projected on the slow mode of one" in FIGURES["ablation"].caption(report, "rnn")
 
 
 def test_endless_and_undefined_time_constants(three: Report) -> None:

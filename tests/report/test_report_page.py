@@ -107,7 +107,7 @@ def test_it_holds_the_headline_numbers(of_three: str, three: Report) -> None:
         assert f"{value} {label}" in text
     assert "training none, random weights" in text
     assert "seed 0" in text
-    assert "slowest time constants" in text
+    assert "longest time constants" in text
 
 
 def test_it_follows_the_colour_scheme_and_the_width(of_three: str) -> None:
@@ -188,7 +188,7 @@ def test_a_continuum_is_said_to_be_one(three: Report) -> None:
     }
     text = Page(render_html(report)).text
     assert f"({len(unique)} on a continuum)" in text
-    assert "The slowest mode does not fade at all." in text
+    assert "Some mode neither fades nor grows" in text
 
 
 @pytest.mark.usefixtures("no_pictures")

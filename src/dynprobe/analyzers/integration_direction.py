@@ -29,6 +29,9 @@ from dynprobe.geometry.subspaces import orthonormal, random_share, share_inside
 class IntegrationDirectionResult(Result):
     """Slow modes at the fixed and slow points, what they line up with, and token deflections.
 
+    Slow modes are those that are forgotten last, of largest |lambda|: see
+    :class:`dynprobe.analyzers.slow_modes.SlowModes`.
+
     Attributes
     ----------
     n_points : int
@@ -36,7 +39,8 @@ class IntegrationDirectionResult(Result):
     eigenvalues : Tensor
         (points, state_dim), complex, by falling magnitude.
     time_constants : Tensor
-        (modes, 3): percentiles 10, 50, 90 over the points of the slowest modes' tau, in `unit`.
+        (modes, 3): percentiles 10, 50, 90 over the points of the longest tau, in `unit`; of growing
+        modes too.
     sequence_length : float
         Median length of the recorded sequences, in `unit`.
     n_integrating : int
@@ -44,7 +48,7 @@ class IntegrationDirectionResult(Result):
     plane_dim : int
         Dimension of "the PC plane": the participation ratio of the visited states, rounded.
     slow_in_plane, null_in_plane : float
-        Mean share of the slowest `plane_dim` right modes inside the PC plane; the 95th percentile
+        Mean share of the `plane_dim` slow right modes inside the PC plane; the 95th percentile
         of the same for a random direction.
     slow_alignment : Alignment
         The same share beside that of the same modes in random planes, with z-score and percentile.
@@ -70,7 +74,7 @@ class IntegrationDirectionResult(Result):
         How far ahead the linear model of the nearest point foresees the states; where the inputs
         are known.
     ablation : ModeAblation or None
-        The sequences run again with only the modes that last longest, and without them, read out
+        The sequences run again with only the slow modes of one point, and without them, read out
         at the end; None without a readout or inputs.
     """
 
@@ -102,12 +106,12 @@ class IntegrationDirection(Analyzer):
     Parameters
     ----------
     n_points : int
-        How many points at most are linearised.
+        How many points at most are linearised, at least 1.
     n_tokens : int
         How many of the most frequent tokens are followed.
     rank : int, optional
-        How many modes the causal test keeps or removes, those that are forgotten last; by default
-        the participation ratio of the visited states, rounded. A conjugate pair is never cut.
+        How many slow modes the causal test keeps or removes, at least 1; by default the
+        participation ratio of the visited states, rounded. A conjugate pair is never cut.
     n_sequences : int
         How many recorded sequences at most the causal test runs; 0 leaves it out.
     projection : {"orthogonal", "oblique"}
@@ -132,8 +136,9 @@ class IntegrationDirection(Analyzer):
         n_random: int = 5,
         n_starts: int = 256,
     ) -> None:
-        if rank is not None and rank < 1:
-            raise ValueError(f"rank is {rank}; the causal test needs at least one mode.")
+        _at_least_one("n_points", n_points, "points to linearise at")
+        if rank is not None:
+            _at_least_one("rank", rank, "modes of the causal test")
         if projection not in ("orthogonal", "oblique"):
             raise ValueError(f"projection is {projection!r}; it is 'orthogonal' or 'oblique'.")
         self.n_points = n_points
@@ -204,7 +209,7 @@ class IntegrationDirection(Analyzer):
             ),
             unit=meta.unit,
             departure=lin.departure,
-            n_ill_conditioned=int(lin.ill_conditioned.gather(1, slow.index).any(1).sum()),
+            n_ill_conditioned=int(lin.ill_conditioned[:, :k].any(1).sum()),
             linear_error=self._linear_error(ctx, lin),
             ablation=self._ablation(ctx, lin, k if self.rank is None else self.rank),
         )
@@ -249,6 +254,13 @@ class IntegrationDirection(Analyzer):
                     seed=ctx.seed,
                 )
         return None
+
+
+def _at_least_one(name: str, value: object, what: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"{name} is {value!r}; it is the number of {what}, a whole number of at least 1."
+        )
 
 
 def _choose(points: FixedPoints, n: int, seed: int) -> FixedPoints:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynprobe.analyzers.answers import Labels
 from dynprobe.analyzers.results import Result
 from dynprobe.dynamics.ablation import Mode, Rolls, edit_of, rotated
+from dynprobe.dynamics.rounding import relative, root_mean_square, rounding_level
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording
 
@@ -23,17 +25,17 @@ class Outcome(Result):
     Attributes
     ----------
     accuracy : float or None
-        Share of the labels that it gets right; None without labels.
+        Share of the known labels that it gets right; None without labels that fit.
     agreement : float
         Share of its predictions that are those of the unedited run.
     logit_change : float
         Mean |change| of a logit. Where there are several, after subtracting their mean, which no
         softmax can see.
-    logit_spread: float
+    logit_spread : float
         Root mean square deviation of the logits from their mean over the sequences, as a share of
-        that of the unedited run: how much is left of what tells one sequence from another. An
-        accuracy above chance at a spread near 0 is read off a remnant, such as the last token's
-        push in the fast modes, that no longer counts evidence.
+        that of the unedited run, NaN where that has none: how much is left of what tells one
+        sequence from another. An accuracy above chance at a spread near 0 is read off a remnant,
+        such as the last token's push in the fast modes, that no longer counts evidence.
     """
 
     accuracy: float | None
@@ -51,14 +53,14 @@ class Outcome(Result):
 class ModeAblation(Result):
     """Recorded sequences, run again with some modes kept alone, or removed, at every step.
 
-    They are those of one point that are forgotten last, of largest |lambda|: near the middle of an
-    integrator's manifold its own modes grow a little, and a fading mode that integrates nothing may
-    have a longer time constant than they.
+    They are the slow modes of one point, see :class:`dynprobe.analyzers.slow_modes.SlowModes`.
 
     Attributes
     ----------
     rank : int
         Dimensions of the subspace.
+    n_modes : int
+        Modes there are, the width of the state: of as many, all are kept or removed.
     point : int
         Whose modes they are: row among the linearised points, the one nearest to the mean state;
         it is the origin around which the state is edited.
@@ -66,12 +68,18 @@ class ModeAblation(Result):
         Norm of the projector: 1 where it is orthogonal.
     n_sequences : int
         Sequences that were run.
-    chance : float or None
-        Share of the most frequent label; None without labels.
+    n_labelled : int
+        Those of them that accuracies are of: with a label that fits and is not -100.
+    labels_problem : str
+        Why there is no accuracy although there are labels; else empty.
+    chance : float
+        What one answer to every sequence scores at best: the share of the most frequent label, or,
+        without accuracy, of the most frequent answer of the unedited run.
     unedited : Outcome
         Of the map run without an edit.
     replay_error : float
-        Distance of its final states from the recorded ones, over the spread of these.
+        Distance of its final states from the recorded ones, over the spread of these; NaN where
+        these are all one state, up to rounding.
     keep, remove : Outcome
         With these modes kept alone, and removed.
     random_keep, random_remove : tuple of Outcome
@@ -80,16 +88,24 @@ class ModeAblation(Result):
     """
 
     rank: int
+    n_modes: int
     point: int
     obliqueness: float
     n_sequences: int
-    chance: float | None
+    n_labelled: int
+    labels_problem: str
+    chance: float
     unedited: Outcome
     replay_error: float
     keep: Outcome
     remove: Outcome
     random_keep: tuple[Outcome, ...]
     random_remove: tuple[Outcome, ...]
+
+    @property
+    def of_all(self) -> bool:
+        """Whether every mode is kept or removed, so that the test tells nothing."""
+        return self.rank == self.n_modes
 
 
 def ablate_modes(
@@ -125,23 +141,34 @@ def ablate_modes(
         return None
     plain = runs.final(system, None, origin, "keep")
     logits = readout(plain)
-    spread = (runs.recorded - runs.recorded.mean(0)).norm()
+    labels = Labels.of(runs.labels, readout.n_classes)
+    answers = labels.answers(logits)
+    level = rounding_level(root_mean_square(runs.recorded), runs.dtype).cpu()
+    error, spread = (
+        root_mean_square(d).cpu()
+        for d in (plain - runs.recorded, runs.recorded - runs.recorded.double().mean(0))
+    )
+    # what rounding of the states can do to logits
+    blur = level * readout.weight.double().norm().cpu()
+
+    def outcome_of(edited: Tensor) -> Outcome:
+        return _compare(edited, logits, labels, blur)
 
     def outcome(projector: Tensor, mode: Mode) -> Outcome:
-        return _compare(readout(runs.final(system, projector, origin, mode)), logits, runs.labels)
+        return outcome_of(readout(runs.final(system, projector, origin, mode)))
 
     controls = [rotated(projector, seed=seed + 1 + i) for i in range(n_random)]
-    chance = None
-    if runs.labels is not None:
-        chance = _most_frequent(runs.labels)
     return ModeAblation(
         rank=rank,
+        n_modes=len(projector),
         point=point,
         obliqueness=float(torch.linalg.matrix_norm(projector, 2)),
         n_sequences=len(plain),
-        chance=chance,
-        unedited=_compare(logits, logits, runs.labels),
-        replay_error=float((plain - runs.recorded).norm() / spread) if float(spread) else 0.0,
+        n_labelled=labels.n_sequences,
+        labels_problem=labels.problem,
+        chance=labels.chance(answers),
+        unedited=outcome_of(logits),
+        replay_error=float(relative(error, spread, level)),
         keep=outcome(projector, "keep"),
         remove=outcome(projector, "remove"),
         random_keep=tuple(outcome(p, "keep") for p in controls),
@@ -158,6 +185,7 @@ class _Replay:
     lengths: Tensor
     recorded: Tensor
     labels: Tensor | None
+    dtype: torch.dtype  # that the states were recorded in
 
     @classmethod
     def of(cls, rec: Recording, n: int, seed: int) -> _Replay | None:
@@ -180,6 +208,7 @@ class _Replay:
             (rec.lengths[rows] - skip).to(states.device),
             rec.final[at].to(dtype),
             None if rec.labels is None else rec.labels.cpu()[rows.cpu()],
+            states.dtype,
         )
 
     def final(self, system: Rolls, projector: Tensor | None, origin: Tensor, mode: Mode) -> Tensor:
@@ -196,32 +225,15 @@ class _Replay:
         return torch.cat(out)
 
 
-def _compare(logits: Tensor, unedited: Tensor, labels: Tensor | None) -> Outcome:
-    several = labels is not None and labels.dim() == 2  # one answer for each logit
-    predicted, before = (_predict(x, each=several) for x in (logits, unedited))
-    logits, unedited = logits.double(), unedited.double()
-    if logits.shape[1] > 1 and not several:
+def _compare(logits: Tensor, unedited: Tensor, labels: Labels, blur: Tensor) -> Outcome:
+    given, before = labels.answers(logits), labels.answers(unedited)
+    logits, unedited = logits.double().cpu(), unedited.double().cpu()
+    if logits.shape[1] > 1 and not labels.of_each:
         logits, unedited = (x - x.mean(1, keepdim=True) for x in (logits, unedited))
-    spread, whole = (float((x - x.mean(0)).norm()) for x in (logits, unedited))
-    accuracy = None
-    if labels is not None and predicted.shape == labels.shape:
-        accuracy = float((predicted == labels).double().mean())
-    agreement = float((predicted == before).double().mean())
-    change = float((logits - unedited).abs().mean())
-    return Outcome(accuracy, agreement, change, spread / whole if whole else float("nan"))
-
-
-def _predict(logits: Tensor, *, each: bool) -> Tensor:
-    """Class with the largest logit; one logit, or each of several, answers by its sign."""
-    if each:
-        return (logits > 0).long().cpu()
-    if logits.shape[1] == 1:
-        return (logits[:, 0] > 0).long().cpu()
-    return logits.argmax(1).cpu()
-
-
-def _most_frequent(labels: Tensor) -> float:
-    """Accuracy of always giving the most frequent answer, to each question there is."""
-    columns = labels.reshape(len(labels), -1).T
-    shares = [float(c.unique(return_counts=True)[1].max()) / len(c) for c in columns]
-    return sum(shares) / len(shares)
+    spread, whole = (root_mean_square(x - x.mean(0)) for x in (logits, unedited))
+    return Outcome(
+        accuracy=labels.accuracy(given),
+        agreement=float((given == before).double().mean()),
+        logit_change=float((logits - unedited).abs().mean()),
+        logit_spread=float(relative(spread, whole, blur)),
+    )

@@ -1,4 +1,4 @@
-"""The slowest modes at each point: which, what they span, what projects on them."""
+"""The slow modes at each point: which, what they span, what projects on them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from torch import Tensor
 
 from dynprobe.dynamics.ablation import modal_projector
 from dynprobe.dynamics.linearization import Linearization
-from dynprobe.dynamics.modes import slowest
+from dynprobe.dynamics.modes import longest_lasting
 from dynprobe.errors import ShapeError
 from dynprobe.geometry.subspaces import orthonormal
 
 
 @dataclass(frozen=True)
 class SlowModes:
-    """The k slowest modes of every point, growing or fading.
+    """The k modes of every point that are forgotten last: of largest |lambda|, growing ones first.
+
+    The one meaning of "slow modes" in results and reports, those of the causal test included; why
+    not by tau says :func:`dynprobe.dynamics.modes.longest_lasting`. At a saddle between attractors
+    the growing mode leads from one to the other, however short its tau.
 
     Attributes
     ----------
-    index : Tensor
-        (points, k), the slowest first.
+    k : int
+        They are the first k of the :class:`Linearization`.
     spans : list of Tensor
         At each point, (k, n) orthonormal rows. A complex pair spans a plane; where the cut falls
         inside a pair, its first half counts.
@@ -30,20 +34,17 @@ class SlowModes:
         where the modes are defective and cannot be told from the others.
     """
 
-    index: Tensor
+    k: int
     spans: list[Tensor]
     projectors: list[Tensor | None]
 
 
 def slow_modes(lin: Linearization, k: int) -> SlowModes:
-    """Find the k slowest modes of every point."""
-    # slowest first, growing or fading: at a saddle a mode of |lambda| = 1.2 is fast
-    order = lin.time_constants.argsort(dim=1, descending=True, stable=True)
-    ordered = lin.right.gather(2, order[:, None].expand_as(lin.right))
-    whole = [slowest(values, k) for values in lin.eigenvalues]
+    """Find the k slow modes of every point."""
+    whole = [longest_lasting(values, k) for values in lin.eigenvalues]
     return SlowModes(
-        order[:, :k],
-        [_span(right, k) for right in ordered],
+        k,
+        [_span(right, k) for right in lin.right],
         [
             projector_or_none(r.T[i], left[i])
             for r, left, i in zip(lin.right, lin.left, whole, strict=True)

@@ -11,6 +11,7 @@ from dynprobe.analyzers.results import Result
 from dynprobe.analyzers.slow_modes import SlowModes
 from dynprobe.dynamics.linearization import Linearization
 from dynprobe.dynamics.maps import Map
+from dynprobe.dynamics.rounding import relative, root_mean_square, rounding_level
 from dynprobe.recording import Recording
 
 
@@ -39,10 +40,11 @@ class Deflections(Result):
     exact_length, linear_length, selected_length : Tensor
         (tokens,), norms of these means in the full space.
     selection : Tensor
-        (tokens, modes), mean of |l_a^T J_inp (x_token - x*)| of each slow mode, the slowest
-        first, with unit r_a: the push along each mode.
+        (tokens, modes), mean of |l_a^T J_inp (x_token - x*)| of each slow mode, by falling
+        |lambda|, with unit r_a: the push along each mode.
     linear_error : Tensor
-        (tokens,), mean of |linear - exact| over that of |exact|, in the full space.
+        (tokens,), mean of |linear - exact| over that of |exact|, in the full space; NaN for a
+        token that moves none of the points, up to rounding.
     """
 
     tokens: tuple[str, ...]
@@ -83,8 +85,8 @@ def deflections(
         return None
     known = [i for i, p in enumerate(slow.projectors) if p is not None]
     select = torch.stack([p for p in slow.projectors if p is not None]) if known else None
-    rows = lin.left.gather(1, slow.index[..., None].expand(-1, -1, lin.left.shape[2]))
-    by_mode = rows @ lin.input_jacobian.to(rows.dtype)
+    by_mode = lin.selection[:, : slow.k]
+    level = rounding_level(root_mean_square(lin.states), recurrence.dtype)
     at = lin.states.to(recurrence.device)
     exact, linear, selected, selection, error = [], [], [], [], []
     for x in inputs:
@@ -99,7 +101,7 @@ def deflections(
         else:
             selected.append((select @ push[known].unsqueeze(-1)).squeeze(-1).mean(0))
         selection.append((by_mode @ offset.to(by_mode.dtype)).squeeze(-1).abs().mean(0))
-        error.append((push - moved).norm(dim=1).mean() / moved.norm(dim=1).mean())
+        error.append(relative((push - moved).norm(dim=1).mean(), moved.norm(dim=1).mean(), level))
     names = rec.meta.vocabulary
     of_points = {"exact": exact, "linear": linear, "selected": selected}
     means = {name: torch.stack(pushes) for name, pushes in of_points.items()}

@@ -121,31 +121,21 @@ def stability(eigenvalues: Tensor) -> Tensor:
     return out
 
 
-def slowest(eigenvalues: Tensor, k: int) -> Tensor:
-    """Indices of the k slowest modes of one point, growing or fading, in whole conjugate pairs.
+def longest_lasting(eigenvalues: Tensor, k: int) -> Tensor:
+    """Indices of the k modes of one point that are forgotten last, in whole conjugate pairs.
+
+    Those of largest magnitude, not of longest tau: what grows is not forgotten at all. Between the
+    attractors of an integrator its own modes grow a little, and a fading mode may have a longer
+    tau.
 
     Parameters
     ----------
     eigenvalues : Tensor
         (n,), complex.
     k : int
-        See :func:`in_whole_pairs`.
+        Where it would cut a conjugate pair, the partner is taken too.
     """
-    order = time_constants(eigenvalues).argsort(descending=True, stable=True)
-    return in_whole_pairs(eigenvalues, order, k)
-
-
-def longest_lasting(eigenvalues: Tensor, k: int) -> Tensor:
-    """Indices of the k modes of one point that are forgotten last, in whole conjugate pairs.
-
-    Those of largest magnitude: what grows is not forgotten at all. Between the attractors of an
-    integrator its own modes grow a little, and a fading mode may have a longer tau.
-    """
-    return in_whole_pairs(eigenvalues, eigenvalues.abs().argsort(descending=True, stable=True), k)
-
-
-def in_whole_pairs(eigenvalues: Tensor, order: Tensor, k: int) -> Tensor:
-    """The first k indices of `order`, and the partner of a conjugate pair that this would cut."""
+    order = eigenvalues.abs().argsort(descending=True, stable=True)
     taken = eigenvalues[order[:k]]
     lone = (taken.conj() - taken[-1]).abs().min() > 1e-9 * taken[-1].abs()
     if not bool(lone):

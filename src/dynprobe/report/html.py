@@ -180,13 +180,13 @@ def _sentences(report: Report, layer: str) -> Iterator[str]:
         )
     integration = report.get("integration_direction", layer)
     if integration is not None and len(integration.time_constants):
-        slowest, length = float(integration.time_constants[:, 1].max()), integration.sequence_length
-        if slowest > ENDLESS * length:
-            yield "The slowest mode does not fade at all."
+        longest, length = float(integration.time_constants[:, 1].max()), integration.sequence_length
+        if longest > ENDLESS * length:
+            yield "Some mode neither fades nor grows: its time constant has no end."
         else:
             yield (
-                f"The slowest mode has a median time constant of {number(slowest)} "
-                f"{integration.unit}; a sequence lasts {length:g}."
+                f"The longest time constant of a mode, fading or growing, is {number(longest)} "
+                f"{integration.unit} in the median; a sequence lasts {length:g}."
             )
     if integration is not None and integration.ablation is not None:
         yield _causal(integration.ablation)
@@ -201,21 +201,26 @@ def _causal(found: ModeAblation) -> str:
     def share(outcome: Outcome) -> str:
         return f"{100 * outcome.score:.0f} %"
 
-    modes = "mode that lasts" if found.rank == 1 else f"{found.rank} modes that last"
+    modes = "slow mode" if found.rank == 1 else f"{found.rank} slow modes"
+    what = f"all {found.n_modes} modes" if found.of_all else f"nothing but the {modes}"
+    n = found.n_labelled if labelled else found.n_sequences
     text = (
-        f"Run again with nothing but the {modes} longest kept at every step, it {verb} "
-        f"{share(found.keep)} of {found.n_sequences} sequences {end}".rstrip()
+        f"Run again with {what} of one point (largest |λ|) kept at every step, it {verb} "
+        f"{share(found.keep)} of {n} sequences {end}".rstrip()
         + f"; with {'it' if found.rank == 1 else 'them'} removed, {share(found.remove)}"
     )
     if labelled:
-        text += f" (unedited {share(found.unedited)}"
-        text += f", chance {100 * found.chance:.0f} %)" if found.chance is not None else ")"
+        text += f" (unedited {share(found.unedited)}, chance {100 * found.chance:.0f} %)"
+    else:
+        text += f" (always its commonest answer: {100 * found.chance:.0f} %)"
     if found.random_keep:
         kept, removed = (
             100 * sum(o.score for o in outcomes) / len(outcomes)
             for outcomes in (found.random_keep, found.random_remove)
         )
         text += f"; random directions instead: {kept:.0f} % kept, {removed:.0f} % removed"
+    if found.labels_problem:
+        text += f". There is no accuracy: {found.labels_problem}"
     return text + "."
 
 

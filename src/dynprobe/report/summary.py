@@ -159,7 +159,9 @@ def _integration(r: IntegrationDirectionResult) -> list[Row]:
     taus = ", ".join(number(t) for t in r.time_constants[:4, 1].tolist())
     rows = [
         Row(
-            "slowest time constants", taus, f"{r.unit}, median over {_counted(r.n_points, 'point')}"
+            "longest time constants",
+            taus,
+            f"{r.unit}, growing or fading, median over {_counted(r.n_points, 'point')}",
         ),
         Row(
             "integrating modes",
@@ -169,7 +171,8 @@ def _integration(r: IntegrationDirectionResult) -> list[Row]:
         Row(
             "slow modes in the PC plane",
             f"{r.slow_in_plane:.2f}",
-            f"of {_counted(r.plane_dim, 'dimension')}; {_null(r.slow_alignment)}",
+            f"largest |λ|, {r.plane_dim} for {_counted(r.plane_dim, 'dimension')}; "
+            + _null(r.slow_alignment),
         ),
     ]
     if r.readout_in_slow is not None and r.readout_alignment is not None:
@@ -225,25 +228,39 @@ def _null(found: Alignment) -> str:
 
 
 def _linear_error(found: PredictionError) -> Row:
-    errors = ", ".join(f"{e:.2f}" for e in found.of_movement.tolist())
+    shares = found.of_movement.tolist()
+    errors = ", ".join("-" if math.isnan(e) else f"{e:.2f}" for e in shares)
     steps = ", ".join(map(str, found.steps))
-    return Row("error of the linear model", errors, f"of the movement, after {steps} steps")
+    meaning = f"of the movement, after {steps} steps"
+    if any(map(math.isnan, shares)):
+        meaning += "; - where nothing moves"
+    return Row("error of the linear model", errors, meaning)
 
 
 def _ablation(a: ModeAblation) -> list[Row]:
-    modes = "1 slow mode" if a.rank == 1 else f"{a.rank} slow modes"
-    what = "agreement with the unedited run" if a.unedited.accuracy is None else "accuracy"
-    chance = "" if a.chance is None else f"; chance {a.chance:.2f}"
-    before = f"{what} (unedited {a.unedited.score:.3f}{chance}); "
-    pairs = (("only", a.keep, a.random_keep), ("without", a.remove, a.random_remove))
+    modes = _counted(a.rank, "slow mode")
+    names: tuple[str, ...] = (f"only its {modes}", f"without its {modes}")
+    if a.of_all:
+        names = tuple(
+            f"{word} all its {_counted(a.n_modes, 'mode')}" for word in ("with", "without")
+        )
+    if a.unedited.accuracy is None:
+        what = "agreement with the unedited run"
+        chance = f"always its commonest answer {a.chance:.2f}"
+    else:
+        what, chance = "accuracy", f"chance {a.chance:.2f}"
+    before = f"{what} (unedited {a.unedited.score:.3f}; {chance}); "
+    after = f"; no accuracy: {a.labels_problem}" if a.labels_problem else ""
+    pairs = ((a.keep, a.random_keep), (a.remove, a.random_remove))
     return [
-        Row(f"{word} its {modes}", _outcome(found), before + _controls(controls))
-        for word, found, controls in pairs
+        Row(name, _outcome(found), before + _controls(controls) + after)
+        for name, (found, controls) in zip(names, pairs, strict=True)
     ]
 
 
 def _outcome(o: Outcome) -> str:
-    return f"{o.score:.3f}; logits change {o.logit_change:.2f}, spread {o.logit_spread:.2f}"
+    spread = "-" if math.isnan(o.logit_spread) else f"{o.logit_spread:.2f}"
+    return f"{o.score:.3f}; logits change {o.logit_change:.2f}, spread {spread}"
 
 
 def _controls(found: tuple[Outcome, ...]) -> str:

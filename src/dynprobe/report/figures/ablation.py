@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -41,6 +43,7 @@ def draw(report: Report, layer: str) -> Figure | None:
         if controls:
             _controls(ax, right, controls)
     modes = "slow mode" if found.rank == 1 else f"{found.rank} slow modes"
+    modes = f"all {found.n_modes} modes" if found.of_all else modes
     ax.set_xticks([0, 1], ["only these kept\nat every step", "these removed\nat every step"])
     ax.tick_params(axis="x", length=0, labelsize=9)
     ax.set_xlim(-0.6, 1.6)
@@ -55,7 +58,7 @@ def draw(report: Report, layer: str) -> Figure | None:
         handles.append(
             Patch(color=PALE, label=f"random directions, {len(found.random_keep)} seeds")
         )
-    handles += _lines(ax, found) if labelled else []
+    handles += _lines(ax, found)
     legend_below(figure, handles, columns=2)
     return figure
 
@@ -64,14 +67,21 @@ def caption(report: Report, layer: str) -> str:
     """Say what was done, and what an integrator shows."""
     found = _found(report, layer)
     assert found is not None
-    modes = "mode" if found.rank == 1 else f"{found.rank} modes"
+    modes = "slow mode" if found.rank == 1 else f"{found.rank} slow modes"
+    modes = f"all {found.n_modes} modes" if found.of_all else f"the {modes}"
     text = (
         f"{found.n_sequences} recorded sequences were run again while, at every step, the state "
-        f"was projected on the {modes} of one fixed or slow point that last longest (kept), or "
-        "cleared of them (removed). An integrator keeps its accuracy with them alone and loses it "
-        f"without them: then {100 * found.remove.logit_spread:.0f} % of the spread of its logits "
-        "is left."
+        f"was projected on {modes} of one fixed or slow point, of largest |λ| (kept), or cleared "
+        "of them (removed). An integrator keeps its accuracy with them alone and loses it without "
+        "them."
     )
+    if not math.isnan(found.remove.logit_spread):
+        text += (
+            f" Without them {100 * found.remove.logit_spread:.0f} % of the spread of its logits is "
+            "left."
+        )
+    if found.labels_problem:
+        text += f" No accuracy is known: {found.labels_problem}."
     if found.random_keep:
         text += f" Random directions span as many dimensions, {found.rank}."
     return text
@@ -110,10 +120,11 @@ def _controls(ax: Axes, x: float, outcomes: tuple[Outcome, ...]) -> None:
 
 
 def _lines(ax: Axes, found: ModeAblation) -> list[Line2D]:
-    """Accuracy of the unedited run and of always giving the most frequent answer."""
-    levels = [(found.unedited.score, INK, "-", "unedited")]
-    if found.chance is not None:
-        levels.append((found.chance, ALERT, "--", "most frequent label"))
+    """The unedited run, where it has an accuracy, and always giving the most frequent answer."""
+    labelled = found.unedited.accuracy is not None
+    levels = [(found.unedited.score, INK, "-", "unedited")] if labelled else []
+    constant = "most frequent label" if labelled else "its most frequent answer"
+    levels.append((found.chance, ALERT, "--", constant))
     lines = []
     for level, colour, style, name in levels:
         line = ax.axhline(level, color=colour, linestyle=style, linewidth=1.3, zorder=3)
