@@ -2,8 +2,8 @@
 
     python benchmarks/jacobians.py [--runs 15]
 
-One thread, float32 models, interleaved medians. `autograd` is what is done for cells
-without a closed form, at this size one backward pass for each unit; `loop` is that by hand; `write` fills a
+One thread, float32 models, interleaved medians. `autograd` is what is done for cells without a
+closed form, at this size one backward pass for each unit; `loop` is that by hand; `write` fills a
 result of that size with zeros: the least that any way takes.
 """
 
