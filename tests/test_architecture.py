@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "store": set(),
     "recording": {"readout", "recurrences", "storage", "store"},
     "storage": {"readout", "recording", "recurrences", "store"},
-    "capture": {"capture", "recurrences", "readout", "recording", "store"},
+    "capture": {"capture", "plugins", "recurrences", "readout", "recording", "store"},
     "analyzers": {
         "analyzers",
         "dynamics",
@@ -50,7 +50,7 @@ MAY_IMPORT = {
         "readout",
         "plain",
     },
-    "analysis": {"analyzers", "report", "recording", "recurrences", "readout"},
+    "analysis": {"analyzers", "plugins", "report", "recording", "recurrences", "readout"},
     "probe": {
         "analysis",
         "analyzers",
@@ -63,9 +63,21 @@ MAY_IMPORT = {
     },
     "nn": {"nn", "recurrences"},
     "tasks": {"tasks"},
-    "testing": {"testing", "recurrences"},
+    # what plugin authors run: it sees everything that they do
+    "testing": {
+        "testing",
+        "analysis",
+        "analyzers",
+        "dynamics",
+        "plugins",
+        "probe",
+        "readout",
+        "recording",
+        "recurrences",
+    },
+    "scaffold": {"analyzers"},
     "study": {"study", "nn", "tasks", "probe", "report", "dimension"},
-    "cli": {"study", "analyzers", "plugins", "report", "dynprobe"},
+    "cli": {"study", "analyzers", "plugins", "recurrences", "report", "scaffold", "dynprobe"},
 }
 
 

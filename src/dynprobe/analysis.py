@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import torch
 
 from dynprobe.analyzers.base import Analyzer, Context
 from dynprobe.analyzers.registry import BUILT_IN, check_contract, find_analyzer
-from dynprobe.errors import NothingRecordedError, PluginError, UnknownNameError
+from dynprobe.errors import NothingRecordedError, PluginError
+from dynprobe.plugins import source_of, warn_once
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording
 from dynprobe.recurrences.base import Recurrence
@@ -91,13 +93,13 @@ def analyze_subjects(
     return report
 
 
-def _choose(analyzers: Sequence[AnalyzerChoice] | str | None) -> dict[str, Analyzer | Exception]:
+def _choose(analyzers: Sequence[AnalyzerChoice] | str | None) -> dict[str, Analyzer | PluginError]:
     """Instances by name. A broken plugin is kept as its error; an unknown name raises."""
     if analyzers is None:
         analyzers = list(BUILT_IN)
     elif isinstance(analyzers, str):
         analyzers = [analyzers]
-    chosen: dict[str, Analyzer | Exception] = {}
+    chosen: dict[str, Analyzer | PluginError] = {}
     for item in analyzers:
         if isinstance(item, str):
             chosen[item] = _instance(item)
@@ -110,17 +112,32 @@ def _choose(analyzers: Sequence[AnalyzerChoice] | str | None) -> dict[str, Analy
                 f"The analyzer {name!r} is given twice; results are kept by name, so run the two "
                 "one after the other, or give one of the classes another name."
             )
-        chosen[name] = item() if isinstance(item, type) else item
+        chosen[name] = _made(name, item) if isinstance(item, type) else item
     return chosen
 
 
-def _instance(name: str) -> Analyzer | Exception:
+def _instance(name: str) -> Analyzer | PluginError:
     try:
-        return find_analyzer(name)()
-    except UnknownNameError:
-        raise
-    except Exception as error:
+        return _made(name, find_analyzer(name))
+    except PluginError as error:
         return error
+
+
+def _made(name: str, cls: type[Analyzer]) -> Analyzer:
+    try:
+        return cls()
+    except Exception as error:
+        raise PluginError(
+            f"The analyzer {name!r}{_from(cls)} cannot be made without arguments: "
+            f"{type(error).__name__}: {error}. Give every parameter of its __init__ a default, or "
+            "pass an instance."
+        ) from error
+
+
+def _from(cls: type) -> str:
+    """Which package a plugin is from, for messages."""
+    source = source_of(cls)
+    return f" (from {source})" if source else ""
 
 
 class _Run:
@@ -129,7 +146,7 @@ class _Run:
     def __init__(
         self,
         subject: Subject,
-        chosen: dict[str, Analyzer | Exception],
+        chosen: dict[str, Analyzer | PluginError],
         seed: int,
         progress: Progress | None,
         report: Report,
@@ -153,8 +170,19 @@ class _Run:
         except KeyboardInterrupt:
             self.report.interrupted = True
             self.report.skipped[key] = "interrupted"
-        except Exception as error:
-            self.report.failures[key] = Failure(error, "".join(traceback.format_exception(error)))
+        except (Exception, SystemExit) as error:
+            self.report.failures[key] = self._failure(name, error)
+
+    def _failure(self, name: str, error: BaseException) -> Failure:
+        """What goes into the report; a plugin is also warned about, by its package."""
+        analyzer = self.chosen[name]
+        source = source_of(type(analyzer)) if isinstance(analyzer, Analyzer) else ""
+        failure = Failure(error, "".join(traceback.format_exception(error)), source)
+        if source:
+            warn_once(f"The analyzer {name!r} failed: {failure}")
+        elif isinstance(analyzer, PluginError):
+            warn_once(str(error))
+        return failure
 
     def result(self, name: str) -> Any:
         """The result of an analyzer, which need not be among the chosen ones."""
@@ -166,7 +194,7 @@ class _Run:
         if name not in self.chosen:
             self.chosen[name] = _instance(name)
         analyzer = self.chosen[name]
-        if isinstance(analyzer, Exception):
+        if isinstance(analyzer, PluginError):
             raise analyzer
         ctx = self._context(name)
         missing = [ctx.missing(r) for r in sorted(analyzer.requires) if not ctx.has(r)]
@@ -174,10 +202,16 @@ class _Run:
             raise _SkippedError("; ".join(missing))
         self.running.append(name)
         try:
-            self.done[name] = analyzer.analyze(ctx)
+            result = analyzer.analyze(ctx)
         finally:
             self.running.pop()
-        return self.done[name]
+        if isinstance(result, type) or not dataclasses.is_dataclass(result):
+            raise PluginError(
+                f"The analyzer {name!r}{_from(type(analyzer))} returned {result!r:.60}, a "
+                f"{type(result).__name__}; analyze() must return an instance of a frozen dataclass."
+            )
+        self.done[name] = result
+        return result
 
     def _context(self, name: str) -> Context:
         def progress(done: int, total: int) -> None:

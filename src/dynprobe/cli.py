@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from dynprobe.plugins import Plugin
     from dynprobe.report import Report
     from dynprobe.study.demo import Stage
 
@@ -25,6 +26,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+plugins_app = typer.Typer(invoke_without_command=True)
+app.add_typer(plugins_app, name="plugins")
 console = Console()
 errors = Console(stderr=True)
 
@@ -125,31 +128,51 @@ def analyze(
     _show(report, out)
 
 
-@app.command()
-def plugins() -> None:
-    """List analyzers and recurrences, built in and installed."""
-    from dynprobe.analyzers.registry import BUILT_IN, find_analyzer, installed_analyzers
-    from dynprobe.errors import PluginError
-    from dynprobe.plugins import RECURRENCES, discover
+@plugins_app.callback()
+def plugins(context: typer.Context) -> None:
+    """List analyzers and recurrences, built in and installed: name, package, version, status.
 
-    table = Table("kind", "name", "from", "version", "status", box=None, pad_edge=False)
-    for name in BUILT_IN:
-        table.add_row("analyzer", name, "dynprobe", "", "built in")
-    for plugin in installed_analyzers():
-        try:
-            find_analyzer(plugin.name)
-            status = Text("ok")
-        except PluginError as error:
-            status = Text(str(error), style="red")
-        table.add_row("analyzer", plugin.name, plugin.distribution, plugin.version, status)
-    for plugin in discover(RECURRENCES):
-        try:
-            plugin.load()
-            status = Text("ok")
-        except PluginError as error:
-            status = Text(str(error), style="red")
-        table.add_row("recurrence", plugin.name, plugin.distribution, plugin.version, status)
+    Installed ones are imported to see whether they can be used; none is run.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from dynprobe import __version__
+    from dynprobe.analyzers import registry as analyzers
+    from dynprobe.plugins import ANALYZERS, RECURRENCES, discover
+    from dynprobe.recurrences import registry as recurrences
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "kind", "distribution", "version", "status"):
+        # a narrow terminal wraps a name, it does not cut it
+        table.add_column(heading, overflow="fold")
+    built_in = [(name, "analyzer") for name in analyzers.BUILT_IN]
+    built_in += [(name, "recurrence") for name in sorted(recurrences.BUILT_IN)]
+    for name, kind in built_in:
+        table.add_row(name, kind, "dynprobe", __version__, "built in")
+    for group, kind, load in (
+        (ANALYZERS, "analyzer", analyzers.load_plugin),
+        (RECURRENCES, "recurrence", recurrences.load_plugin),
+    ):
+        for plugin in discover(group, allowed=False):
+            cells = (plugin.name, kind, plugin.distribution, plugin.version)
+            table.add_row(*map(Text, cells), _status(plugin, load))
     console.print(table)
+
+
+@plugins_app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the analyzer is called, such as my_analyzer.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the package; ./dynprobe-NAME by default.")
+    ] = None,
+) -> None:
+    """Write a package with an analyzer of your own, its entry point and its tests."""
+    from dynprobe.scaffold import package_name, write_plugin
+
+    folder = Path(package_name(name)) if out is None else out
+    for path in write_plugin(name, folder):
+        console.print(Text(f"Written: {path}"))
+    console.print(Text(f"Next: python -m pip install {folder}, then dynprobe plugins"))
 
 
 def main() -> None:
@@ -183,6 +206,16 @@ def _progress() -> Iterator[Stage]:
             bars.update(tasks[name], completed=done)
 
         yield stage
+
+
+def _status(plugin: Plugin, load: Callable[[Plugin], object]) -> Text:
+    from dynprobe.errors import PluginError
+
+    try:
+        load(plugin)
+    except PluginError as error:
+        return Text(str(error), style="red" if plugin.allowed else "yellow")
+    return Text("ok")
 
 
 def _check_suffix(out: Path) -> None:

@@ -98,6 +98,10 @@ class CacheError(DynprobeError, TypeError):
     """A cache of another kind than the model keeps."""
 
 
+class PluginWarning(UserWarning):
+    """An installed plugin that cannot be used, beside everything else that can."""
+
+
 class PluginError(DynprobeError, RuntimeError):
     """A plugin that cannot be used: it fails to import or does not keep the contract."""
 

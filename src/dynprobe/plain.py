@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 
@@ -26,4 +27,7 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain(value.tolist())
+    # a plugin's result may hold anything: as text it does not keep the others from their file
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -47,6 +48,7 @@ def bare_report(states: Tensor) -> Report:
     return dynprobe.analyze(dynprobe.Recording.from_arrays(states, layer="neurons"))
 
 
+@dataclass(frozen=True)
 class Drawn:
     """A plugin's result with a figure."""
 
@@ -61,6 +63,7 @@ class Drawn:
         return [("plugin measure", "42 apples")]
 
 
+@dataclass(frozen=True)
 class Smudged:
     """A plugin's result whose figure fails."""
 

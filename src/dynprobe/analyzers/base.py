@@ -12,7 +12,6 @@ from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
 from dynprobe.recurrences.base import Recurrence
 
-API = 1
 #: What an analyzer may require: every state, or formed ones ("kept", perhaps not all), or their
 #: factors; what came with them; the map; its readout.
 REQUIREMENTS = frozenset(
@@ -109,7 +108,7 @@ class Analyzer(ABC):
     requires, and return a frozen dataclass from :meth:`analyze`.
     """
 
-    api: ClassVar[int] = API
+    api: ClassVar[int] = 1
     name: str = ""
     requires: frozenset[str] = frozenset({"states"})
 

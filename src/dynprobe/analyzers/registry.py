@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from dynprobe.analyzers.base import API, REQUIREMENTS, Analyzer
+from dynprobe.analyzers.base import REQUIREMENTS, Analyzer
 from dynprobe.errors import PluginError, UnknownNameError, suggest
-from dynprobe.plugins import ANALYZERS, Plugin, discover
+from dynprobe.plugins import ANALYZERS, Plugin, check_api, check_rivals, discover, warn_once
 
 AnalyzerClass = TypeVar("AnalyzerClass", bound=type[Analyzer])
 
@@ -56,13 +56,17 @@ def register_analyzer(
     Raises
     ------
     PluginError
-        If the name is taken, or the class does not keep the contract (a subclass of
-        :class:`Analyzer`, ``api = 1``, known requirements).
+        If the name is taken (by a built-in, a registered or an installed one), or the class does
+        not keep the contract (a subclass of :class:`Analyzer`, ``api = 1``, known requirements).
     """
+    if not isinstance(name, str) or not name:
+        raise PluginError(
+            f"register_analyzer() was given {name!r} for a name; write "
+            '@dynprobe.register_analyzer("my_analyzer") above the class.'
+        )
 
     def register(cls: AnalyzerClass) -> AnalyzerClass:
-        taken = name in BUILT_IN or name in _REGISTERED
-        if taken and not override:
+        if not override and isinstance(cls, type) and _taken(name, cls):
             raise PluginError(
                 f"An analyzer called {name!r} exists already; choose another name, or pass "
                 "override=True to replace it."
@@ -92,20 +96,39 @@ def find_analyzer(name: str) -> type[Analyzer]:
     """
     if name in _REGISTERED:
         return _REGISTERED[name]
-    if name in BUILT_IN:
-        return BUILT_IN[name].load()
     installed = [p for p in installed_analyzers() if p.name == name]
+    if name in BUILT_IN:
+        try:
+            _check_rivals(name)
+        except PluginError as error:
+            # a package that was installed for something else must not take a built-in down
+            warn_once(f"{error} Until then {name!r} is dynprobe's own.")
+        return BUILT_IN[name].load()
     if not installed:
+        for plugin in discover(ANALYZERS, allowed=False):
+            if plugin.name == name:
+                plugin.load()  # says why not
         raise UnknownNameError(
             f"There is no analyzer {name!r}. {suggest(name, analyzer_names())} Register your own "
             f"with @dynprobe.register_analyzer({name!r})."
         )
-    if len(installed) > 1:
-        owners = " and ".join(f"{p.distribution} {p.version}" for p in installed)
-        raise PluginError(f"The analyzer {name!r} is offered by {owners}; uninstall one of them.")
-    cls = installed[0].load()
-    check_contract(name, cls, f" (from {installed[0].distribution} {installed[0].version})")
-    cls.name = name
+    return load_plugin(installed[0])
+
+
+def load_plugin(plugin: Plugin) -> type[Analyzer]:
+    """The analyzer class of an installed plugin.
+
+    Raises
+    ------
+    PluginError
+        If its name is taken, it cannot be imported, or it does not keep the contract.
+    """
+    if not plugin.allowed:
+        plugin.load()  # says why not
+    _check_rivals(plugin.name)
+    cls = plugin.load()
+    check_contract(plugin.name, cls, f" (from {plugin.source})")
+    cls.name = plugin.name
     found: type[Analyzer] = cls
     return found
 
@@ -120,16 +143,32 @@ def analyzer_names() -> list[str]:
     return sorted({*BUILT_IN, *_REGISTERED, *(p.name for p in installed_analyzers())})
 
 
+def _check_rivals(name: str) -> None:
+    own = ["dynprobe itself"] if name in BUILT_IN else []
+    sources = [*own, *(p.source for p in installed_analyzers() if p.name == name)]
+    choose = f"dynprobe.register_analyzer({name!r}, override=True)(TheClass)"
+    check_rivals(f"The analyzer {name!r}", sources, choose)
+
+
+def _taken(name: str, cls: type[Analyzer]) -> bool:
+    """Whether another analyzer has the name; a plugin may register what it also offers."""
+    package = cls.__module__.partition(".")[0]
+    offers = [p for p in installed_analyzers() if p.name == name]
+    others = [p for p in offers if p.module.partition(".")[0] != package]
+    return name in BUILT_IN or name in _REGISTERED or bool(others)
+
+
 def check_contract(name: str, cls: object, origin: str = "") -> None:
     """Raise PluginError unless `cls` keeps the analyzer contract."""
     if not (isinstance(cls, type) and issubclass(cls, Analyzer)):
         raise PluginError(
             f"The analyzer {name!r}{origin} is {cls!r}, not a subclass of dynprobe.Analyzer."
         )
-    if cls.api != API:
+    check_api(cls, f"The analyzer {name!r}{origin}")
+    if not isinstance(cls.requires, (set, frozenset, tuple, list)):
         raise PluginError(
-            f"The analyzer {name!r}{origin} is written for api {cls.api}; this dynprobe has api "
-            f"{API}. Update one of them."
+            f"The analyzer {name!r}{origin} has requires = {cls.requires!r}, not a set of names; "
+            'write requires = frozenset({"states"}).'
         )
     unknown = set(cls.requires) - REQUIREMENTS
     if unknown:

@@ -10,9 +10,14 @@ from torch import nn
 
 from dynprobe.capture.compiled import is_compiled, own_name
 from dynprobe.capture.layer import Layer
-from dynprobe.errors import NoRecurrenceError, UnknownNameError, suggest
-from dynprobe.recurrences.observer import Observer
-from dynprobe.recurrences.registry import find_observer, is_convolution, registered_modules
+from dynprobe.errors import NoRecurrenceError, PluginError, UnknownNameError, suggest
+from dynprobe.plugins import warn_once
+from dynprobe.recurrences.registry import (
+    find_observer,
+    is_convolution,
+    recurrences_of,
+    registered_modules,
+)
 
 LayerChoice: TypeAlias = str | nn.Module | Sequence[str | nn.Module]
 
@@ -70,9 +75,14 @@ def select_layers(model: nn.Module, choice: LayerChoice | None) -> dict[str, Lay
         If nothing in the model is a known recurrence, or a chosen module is not.
     UnknownNameError
         If a name matches nothing.
+    PluginError
+        If what is chosen, or all there is, is read by an installed plugin that cannot be used;
+        beside other layers such a plugin is warned about.
     """
-    known = _recurrent_modules(model)
-    if not known:
+    layers, broken = _recurrent_modules(model)
+    if not layers:
+        if broken:
+            raise next(iter(broken.values()))
         filters = [name for name, m in named_modules(model) if is_convolution(m)]
         if filters:
             raise NoRecurrenceError(
@@ -87,13 +97,14 @@ def select_layers(model: nn.Module, choice: LayerChoice | None) -> dict[str, Lay
             f"{', '.join(registered_modules())}. Register your own cell with "
             "@dynprobe.register_recurrence(YourCell)."
         )
-    layers = {
-        name: Layer(name, module, observer, observer.recurrences(module))
-        for name, (module, observer) in known.items()
-    }
+    items = [choice] if isinstance(choice, (str, nn.Module)) else list(choice or ())
+    modules = dict(named_modules(model))
+    for name, error in broken.items():
+        if any(item == name or item is modules.get(name, model) for item in items):
+            raise error
+        warn_once(str(error))
     if choice is None:
         return layers
-    items = [choice] if isinstance(choice, (str, nn.Module)) else list(choice)
     chosen = {key for item in items for key in _match(model, item, layers)}
     for layer in layers.values():
         kept = {suffix for key, suffix in layer.keys.items() if key in chosen}
@@ -101,17 +112,23 @@ def select_layers(model: nn.Module, choice: LayerChoice | None) -> dict[str, Lay
     return {name: layer for name, layer in layers.items() if layer.recurrences}
 
 
-def _recurrent_modules(model: nn.Module) -> dict[str, tuple[nn.Module, Observer]]:
-    found: dict[str, tuple[nn.Module, Observer]] = {}
+def _recurrent_modules(model: nn.Module) -> tuple[dict[str, Layer], dict[str, PluginError]]:
+    """Layers by name, and what is wrong with the plugins that should have read others."""
+    found: dict[str, Layer] = {}
+    broken: dict[str, PluginError] = {}
     inside: list[str] = []
     for name, module in named_modules(model):
         if any(name.startswith(prefix) for prefix in inside):
             continue  # the parts of a recurrence are not recurrences of their own
-        observer = find_observer(module)
-        if observer is not None:
-            found[name or type(model).__name__.lower()] = (module, observer)
-            inside.append(f"{name}." if name else "")
-    return found
+        key = name or type(model).__name__.lower()
+        try:
+            observer = find_observer(module)
+            if observer is not None:
+                found[key] = Layer(key, module, observer, recurrences_of(observer, module))
+                inside.append(f"{name}." if name else "")
+        except PluginError as error:
+            broken[key] = error
+    return found, broken
 
 
 def _match(model: nn.Module, item: str | nn.Module, layers: dict[str, Layer]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,8 @@ class Recurrence(ABC):
     model; parameters are cast on the way, never in place (see :meth:`parameters_like`).
     """
 
+    #: The version of this contract that the class is written for.
+    api: ClassVar[int] = 1
     layout: Layout
     input_dim: int
     #: What the parameters belong to; None for a plain function.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -140,6 +140,8 @@ class Segment:
 class Observer(ABC):
     """Reads the calls of one class of modules."""
 
+    #: The version of this contract that the class is written for.
+    api: ClassVar[int] = 1
     #: Whether the module's output is (part of) its state, so that a readout can be told by it.
     shows_state = True
     #: Whether padding on the right changes the final state that the module returns.

@@ -8,12 +8,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
+from typing import TypeVar
 
 import torch
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from dynprobe.analyzers.fixed_points import FixedPointsResult
+from dynprobe.analyzers.integration_direction import IntegrationDirectionResult
+from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
 from dynprobe.analyzers.mode_ablation import ModeAblation, Outcome
 from dynprobe.report.figures import Picture, pictures
 from dynprobe.report.figures.style import to_bytes
@@ -24,6 +27,8 @@ from dynprobe.report.summary import Row, number, summary
 #: An SVG above this is dots and text outlines by the hundred; a PNG is smaller.
 MAX_SVG_BYTES = 250_000
 RASTER_DPI = 160
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -134,24 +139,30 @@ def _most_telling(report: Report, sections: list[Section]) -> Section | None:
     return candidates[-1] if candidates else None
 
 
+def _own(report: Report, name: str, layer: str, kind: type[R]) -> R | None:
+    """The result of a built-in analyzer; another analyzer may have been given its name."""
+    result = report.get(name, layer)
+    return result if isinstance(result, kind) else None
+
+
 def _headlines(report: Report, layer: str) -> Iterator[Headline]:
     """The few numbers that answer: does it work, how many dimensions, what holds them."""
     view = report.views[layer]
     if view.accuracy is not None:
         yield Headline(f"{view.accuracy:.3f}", "accuracy", "of the recorded sequences")
-    dimension = report.get("manifold_dimension", layer)
+    dimension = _own(report, "manifold_dimension", layer, ManifoldDimensionResult)
     if dimension is not None:
         n = dimension.n_classes
         expected = "" if n is None else f"N − 1 = {n - 1} for {n} classes"
         pr = f"{dimension.participation_ratio:.2f}"
         yield Headline(pr, "participation ratio", expected or "dimensions in use")
         yield Headline(str(dimension.components_95), "components for 95 %", "of the variance")
-    integration = report.get("integration_direction", layer)
+    integration = _own(report, "integration_direction", layer, IntegrationDirectionResult)
     if integration is not None and integration.readout is not None:
         angle = integration.readout.pair_angles.mean()
         simplex = f"a simplex has {integration.readout.simplex_angle:.1f}°"
         yield Headline(f"{float(angle):.1f}°", "mean readout angle", simplex)
-    found = report.get("fixed_points", layer)
+    found = _own(report, "fixed_points", layer, FixedPointsResult)
     if found is not None:
         seeds = found.n_fixed + found.n_slow + found.n_unconverged
         rest = f"distinct; {found.n_slow} of {seeds} seeds on slow points"
@@ -165,20 +176,20 @@ def _sentences(report: Report, layer: str) -> Iterator[str]:
     """The same in words."""
     view = report.views[layer]
     yield f"{view.states_seen:,} states of {layer} were recorded."
-    dimension = report.get("manifold_dimension", layer)
+    dimension = _own(report, "manifold_dimension", layer, ManifoldDimensionResult)
     if dimension is not None and math.isfinite(dimension.participation_ratio):
         n, k = dimension.n_classes, dimension.components_95
         text = f"They use about {dimension.participation_ratio:.1f} dimensions"
         text += f" ({k} principal component{'' if k == 1 else 's'} for 95 % of the variance)"
         yield text + ("." if n is None else f"; integrating {n} classes takes {n - 1}.")
-    found = report.get("fixed_points", layer)
+    found = _own(report, "fixed_points", layer, FixedPointsResult)
     if found is not None:
         points = "point" if len(found.unique) == 1 else "points"
         yield (
             f"With {found.held}, the search certified {len(found.unique)} distinct fixed {points} "
             f"({_kinds(found)}), and {found.n_slow} seeds came to rest on slow points."
         )
-    integration = report.get("integration_direction", layer)
+    integration = _own(report, "integration_direction", layer, IntegrationDirectionResult)
     if integration is not None and len(integration.time_constants):
         longest, length = float(integration.time_constants[:, 1].max()), integration.sequence_length
         if longest > ENDLESS * length:

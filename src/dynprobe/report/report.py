@@ -17,13 +17,18 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Failure:
-    """An analyzer that raised: the error, and its traceback as text."""
+    """An analyzer that raised: the error, its traceback as text, and whose analyzer it is.
 
-    error: Exception
+    `source` is the distribution and version of a plugin; empty for other analyzers.
+    """
+
+    error: BaseException
     traceback: str
+    source: str = ""
 
     def __str__(self) -> str:
-        return f"{type(self.error).__name__}: {self.error}"
+        text = f"{type(self.error).__name__}: {self.error}"
+        return text if self.source in text else f"{text} (from {self.source})"
 
 
 @dataclass
@@ -111,7 +116,7 @@ class Report:
         out: dict[str, Any] = {"seed": self.seed, "details": dict(self.details), "layers": {}}
         for layer in self.layers:
             out["layers"][layer] = {
-                "results": {n: plain(r) for (n, at), r in self.results.items() if at == layer},
+                "results": {n: _plain(r) for (n, at), r in self.results.items() if at == layer},
                 "skipped": {n: why for (n, at), why in self.skipped.items() if at == layer},
                 "failures": {n: str(f) for (n, at), f in self.failures.items() if at == layer},
             }
@@ -161,3 +166,11 @@ class Report:
         with console.capture() as capture:
             console.print(self.__rich__())
         return capture.get().rstrip()
+
+
+def _plain(result: Any) -> Any:
+    """A result as plain lists and numbers; one that fails at it costs only itself."""
+    try:
+        return plain(result)
+    except Exception as error:  # to_dict() may be a plugin's own
+        return {"not shown": f"{type(error).__name__}: {error}"}

@@ -69,11 +69,19 @@ def rows_of(result: Any) -> list[Row]:
     if isinstance(result, StateSpectrumResult):
         return _spectra(result)
     if hasattr(result, "summary"):
-        return [Row(str(measure), str(value)) for measure, value in result.summary()]
+        return _own_rows(result)
     if dataclasses.is_dataclass(result):
         pairs = [(f.name, getattr(result, f.name)) for f in dataclasses.fields(result)]
         return [Row(name.replace("_", " "), short(value)) for name, value in pairs]
     return [Row("result", short(result))]
+
+
+def _own_rows(result: Any) -> list[Row]:
+    """Rows that a plugin's result makes itself; where it fails, the reason and nothing else."""
+    try:
+        return [Row(str(measure), str(value)) for measure, value in result.summary()]
+    except Exception as error:
+        return [Row("summary() failed", f"{type(error).__name__}: {error}")]
 
 
 def short(value: Any) -> str:
