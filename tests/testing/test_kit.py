@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -406,3 +407,9 @@ def test_a_step_that_is_not_the_forward():
 def test_an_unregistered_module():
     with pytest.raises(PluginError, match="Linear is not registered as a recurrence"):
         check_recurrence(torch.nn.Linear(2, 2))
+
+
+def test_every_check_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
+    checks = [*analyzer_checks(Mean), *recurrence_checks(torch.nn.GRUCell(2, 3))]
+    assert [c.name for c in checks if f"`{c.name}`" not in page] == []

@@ -135,8 +135,9 @@ def limit_cycle(
         rows, rotation = plane.to(state), turn.to(state)
         flat = state @ rows.T
         grown = growth / (1 + (growth - 1) * flat.square().sum(-1, keepdim=True) / radius**2)
-        turned: Tensor = grown * (flat @ rotation) @ rows
-        return turned + decay * (state - flat @ rows) + x
+        turned = grown * (flat @ rotation) @ rows
+        out: Tensor = turned + decay * (state - flat @ rows) + x
+        return out
 
     answer = LimitCycle(period, radius, plane, growth, angle, (2 - growth) / growth, decay)
     return as_recurrence(step, state_dim=units, input_dim=units), answer
