@@ -179,7 +179,7 @@ class _Run:
         source = source_of(type(analyzer)) if isinstance(analyzer, Analyzer) else ""
         failure = Failure(error, "".join(traceback.format_exception(error)), source)
         if source:
-            warn_once(f"The analyzer {name!r} failed: {failure}")
+            warn_once(f"The analyzer {name!r} failed: {failure}", about=f"{name} of {source}")
         elif isinstance(analyzer, PluginError):
             warn_once(str(error))
         return failure

@@ -140,6 +140,7 @@ def plugins(context: typer.Context) -> None:
     from dynprobe.analyzers import registry as analyzers
     from dynprobe.plugins import ANALYZERS, RECURRENCES, discover
     from dynprobe.recurrences import registry as recurrences
+    from dynprobe.recurrences.huggingface import MIXERS
 
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "kind", "distribution", "version", "status"):
@@ -157,6 +158,8 @@ def plugins(context: typer.Context) -> None:
             cells = (plugin.name, kind, plugin.distribution, plugin.version)
             table.add_row(*map(Text, cells), _status(plugin, load))
     console.print(table)
+    mixers = f"Also built in: {len(MIXERS)} mixers of transformers, and flash-linear-attention."
+    console.print(Text(mixers, style="dim"))
 
 
 @plugins_app.command()

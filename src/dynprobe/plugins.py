@@ -138,10 +138,11 @@ def check_rivals(what: str, sources: Iterable[str], replace: str) -> None:
         )
 
 
-def warn_once(message: str) -> None:
-    """Say what is wrong with a plugin, once in a process."""
-    if message not in _WARNED:
-        _WARNED.add(message)
+def warn_once(message: str, about: str = "") -> None:
+    """Say what is wrong with a plugin, once in a process about the same thing."""
+    about = about or message
+    if about not in _WARNED:
+        _WARNED.add(about)
         warnings.warn(message, PluginWarning, stacklevel=3)
 
 

@@ -404,6 +404,18 @@ def test_a_step_that_is_not_the_forward():
     assert "step() must be what the module's forward does" in failed["forward"]
 
 
+def test_what_cannot_even_be_made_fails_as_a_check():
+    class Sized(Mean):
+        def __init__(self, size):
+            self.size = size
+
+    failed = names_of_failures(analyzer_checks(Sized))
+    assert "Give every parameter of __init__ a default" in failed["contract"]
+    bad = CellRecurrence(Cell())
+    bad.layout = 3
+    assert "layout is 3; say what" in names_of_failures(recurrence_checks(bad))["contract"]
+
+
 def test_an_unregistered_module():
     with pytest.raises(PluginError, match="Linear is not registered as a recurrence"):
         check_recurrence(torch.nn.Linear(2, 2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from dynprobe.analyzers.base import StreamingAnalyzer
 from dynprobe.testing.analyzer_tests import AnalyzerTests
@@ -77,10 +77,8 @@ def _checks(analyzer: AnalyzerLike, sample: Sample | None) -> list[Check]:
         "progress_is_tolerated": of.progress,
         "summary_and_figure": of.presented,
     }
-    if isinstance(cls, type) and issubclass(cls, StreamingAnalyzer):
-        made = cls() if isinstance(analyzer, type) else analyzer
-        assert isinstance(made, StreamingAnalyzer)
-        adding = StreamingTests(made, make)
+    if isinstance(analyzer, StreamingAnalyzer) or issubclass(cls, StreamingAnalyzer):
+        adding = StreamingTests(cast(StreamingAnalyzer, analyzer), make)
         tests |= {
             "batches_add_up": adding.batches,
             "empty_batches_add_nothing": adding.empty,
@@ -88,4 +86,4 @@ def _checks(analyzer: AnalyzerLike, sample: Sample | None) -> list[Check]:
             "merge_is_associative": adding.associative,
             "accumulators_are_not_changed": adding.pure,
         }
-    return named(getattr(cls, "__name__", repr(cls)), tests)
+    return named(cls.__name__, tests)

@@ -7,26 +7,28 @@ from torch import Tensor
 
 from dynprobe.errors import PluginError
 from dynprobe.plugins import check_api
+from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.layout import Layout
 from dynprobe.testing import untouched
 from dynprobe.testing.points import POINTS, WIDE, Points, apart, described
 
 
-def contract(p: Points) -> None:
+def contract(recurrence: Recurrence) -> None:
     """The class says what the map is, for a version that is understood."""
     """The class says what the map is, for a version that is understood."""
     try:
-        check_api(type(p.map), f"The recurrence {type(p.map).__name__}")
+        check_api(type(recurrence), f"The recurrence {type(recurrence).__name__}")
     except PluginError as error:
         raise AssertionError(str(error)) from error
-    if not (isinstance(p.map.layout, Layout) and p.map.layout.size > 0):
+    if not (isinstance(recurrence.layout, Layout) and recurrence.layout.size > 0):
         raise AssertionError(
-            f"layout is {p.map.layout!r}; say what the state is made of, such as "
+            f"layout is {recurrence.layout!r}; say what the state is made of, such as "
             "dynprobe.Layout.of(h=64)."
         )
-    if not (isinstance(p.map.input_dim, int) and p.map.input_dim > 0):
+    if not (isinstance(recurrence.input_dim, int) and recurrence.input_dim > 0):
         raise AssertionError(
-            f"input_dim is {p.map.input_dim!r}; give the width of the input, 1 where there is none."
+            f"input_dim is {recurrence.input_dim!r}; give the width of the input, 1 where there is "
+            "none."
         )
 
 

@@ -76,12 +76,10 @@ def _checks(subject: Recurrence | nn.Module, recording: Recording | None, seed: 
         if observer is None:
             raise PluginError(
                 f"{type(subject).__name__} is not registered as a recurrence; put "
-                "@dynprobe.register_recurrence above the class that reads it, or pass that class."
+                "@dynprobe.register_recurrence above the class that reads it, or pass a recurrence."
             )
         maps = observer.recurrences(subject)
-    points = [points_of(m, recording, seed) for m in maps.values()]
     each: dict[str, Callable[[Points], None]] = {
-        "contract": map_tests.contract,
         "shapes": map_tests.shapes,
         "deterministic": map_tests.deterministic,
         "batch_independence": map_tests.batch,
@@ -98,12 +96,16 @@ def _checks(subject: Recurrence | nn.Module, recording: Recording | None, seed: 
 
     def over(test: Callable[[Points], None]) -> Callable[[], None]:
         def run() -> None:
-            for point in points:
-                test(point)
+            for m in maps.values():
+                test(points_of(m, recording, seed))
 
         return run
 
-    tests = {name: over(test) for name, test in each.items()}
+    def contract() -> None:
+        for m in maps.values():
+            map_tests.contract(m)
+
+    tests = {"contract": contract} | {name: over(test) for name, test in each.items()}
     forward = recorded(subject, maps, recording, seed)
     if forward is not None:
         tests["forward"] = forward

@@ -32,9 +32,15 @@ class _Replay(Analyzer):
 class StreamingTests:
     """The tests of one streaming analyzer, on what `make` gives."""
 
-    def __init__(self, analyzer: StreamingAnalyzer, make: Callable[[], Sample]) -> None:
-        self.analyzer = analyzer
+    def __init__(
+        self, analyzer: StreamingAnalyzer | type[StreamingAnalyzer], make: Callable[[], Sample]
+    ) -> None:
+        self.given = analyzer
         self.make = make
+
+    @property
+    def analyzer(self) -> StreamingAnalyzer:
+        return self.given() if isinstance(self.given, type) else self.given
 
     def of(self, rec: Recording, *cuts: slice) -> Any:
         """The accumulator of some sequences, batch by batch."""
