@@ -75,7 +75,7 @@ def test_the_steps_of_the_page_from_an_empty_folder(environment, tmp_path):
             assert len(text.splitlines()) < 40
     print("\n".join(transcript))
     new, install, tests, listed, used = transcript
-    assert "Next: python -m pip install dynprobe-settling" in new
+    assert "Next: python -m pip install ./dynprobe-settling, then" in new
     assert "25 passed" in tests
     row = next(line for line in listed.splitlines() if line.startswith("settling "))
     assert row.split() == ["settling", "analyzer", "dynprobe-settling", "0.1.0", "ok"]

@@ -175,7 +175,9 @@ def new(
     folder = Path(package_name(name)) if out is None else out
     for path in write_plugin(name, folder):
         console.print(Text(f"Written: {path}"))
-    console.print(Text(f"Next: python -m pip install {folder}, then dynprobe plugins"))
+    # a bare name would be looked for on the package index
+    where = folder if folder.is_absolute() else f"./{folder}"
+    console.print(Text(f"Next: python -m pip install {where}, then dynprobe plugins"))
 
 
 def main() -> None:
