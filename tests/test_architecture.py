@@ -70,6 +70,7 @@ MAY_IMPORT = {
         "analyzers",
         "dynamics",
         "geometry",
+        "plain",
         "plugins",
         "probe",
         "readout",

@@ -8,8 +8,8 @@ from typing import Any
 
 from dynprobe.analyzers.base import Analyzer
 from dynprobe.analyzers.registry import check_contract
-from dynprobe.analyzers.results import plain
 from dynprobe.errors import PluginError
+from dynprobe.plain import plain
 from dynprobe.testing import untouched
 from dynprobe.testing.leaves import difference, leaves
 from dynprobe.testing.running import AnalyzerLike, run
