@@ -236,6 +236,24 @@ def test_sequences_that_all_end_in_one_state_have_no_spread(seed, dtype):
     assert "nan" not in rows(report).split("only its")[1].split(")")[0]
 
 
+def test_nothing_is_a_share_of_no_movement():
+    """Of a map that keeps its state, given words that do nothing."""
+    rnn = dynprobe.as_recurrence(lambda s, x: s + 0 * x.sum(), state_dim=3, input_dim=2)
+    start = torch.randn(30, 3, generator=seeded(0), dtype=torch.float64)
+    inputs = torch.zeros(30, 6, 2, dtype=torch.float64)
+    rec = Recording.from_arrays(
+        rnn.rollout(start, inputs),
+        inputs=inputs,
+        tokens=torch.zeros(30, 6, dtype=torch.int64),
+        initial=start,
+    )
+    rec.readout = Readout(torch.eye(3, dtype=torch.float64))
+    _, report = ablation(rnn, rec)
+    assert report["integration_direction"].deflections.linear_error.isnan().all()
+    assert "error of the linear model: -, -, - (" in rows(report)
+    assert "- where nothing moves" in rows(report)
+
+
 def test_of_all_its_modes_it_says_all():
     rnn, rec = counter()
     found, report = ablation(rnn, rec, rank=N)

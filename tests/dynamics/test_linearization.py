@@ -301,9 +301,9 @@ def test_what_makes_no_array_is_named(states):
         dynprobe.linearize(own(lambda s, x: s, 2), [[0.1, 0.2]], states)
 
 
-@pytest.mark.parametrize("batch", [1, 60, 700, 3000])
+@pytest.mark.parametrize("batch", [1, 60, 300, 700])
 def test_jacobians_are_the_same_however_many_outputs_go_at_once(batch):
-    """At 60 all 40 outputs, at 700 of 28000 numbers each one by one, between them some at once."""
+    """At 60 all 40 outputs at once, at 300 ten by ten, at 700 one by one."""
     a = drawn(40, 40) / 6
     s = drawn(batch, 40, seed=1)
     found = autograd_jacobian(lambda v: torch.tanh(v @ a.T), s)
