@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -91,6 +92,7 @@ def test_a_seed_with_a_broken_jacobian_costs_only_itself():
     fp = dynprobe.find_fixed_points(function(lambda s, x: 0.5 * s.sqrt() + 0.1, 1), seeds)
     assert fp.converged[:20].sum() == 19
     assert fp.status[7] == Status.UNCONVERGED
+    json.dumps(fp.to_dict(), allow_nan=False)
 
 
 def test_a_diverging_seed_does_not_take_the_second_try_from_the_others():

@@ -14,6 +14,7 @@ from dynprobe.dynamics.completeness import Completeness
 from dynprobe.dynamics.newton import unit
 from dynprobe.dynamics.slow_set import SlowSet, slow_set
 from dynprobe.errors import ShapeError
+from dynprobe.plain import plain
 
 #: Isolated fixed points closer than this (in units of their own size, or the scale) are one.
 MERGE = 1e-4
@@ -146,9 +147,9 @@ class FixedPoints:
         return int((self.status == status).sum())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers."""
+        """Plain lists and numbers, as JSON can hold them."""
         out: dict[str, Any] = {
-            name: getattr(self, name).tolist() for name in _PER_POINT if name not in _VECTORS
+            name: plain(getattr(self, name)) for name in _PER_POINT if name not in _VECTORS
         }
         out["status"] = [Status(s).name for s in self.status.tolist()]
         out |= {"conditions": list(self.conditions), "scale": self.scale}
