@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "progress": set(),
     "recurrences": {"recurrences", "dynamics", "geometry", "plugins"},
     "readout": set(),
+    "similarity": {"dynamics", "geometry"},
     "plugins": set(),
     "store": set(),
     "recording": {"readout", "recurrences", "storage", "store"},

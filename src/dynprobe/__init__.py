@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dynprobe import dimension, errors, nn, tasks, testing
+    from dynprobe import dimension, errors, nn, similarity, tasks, testing
     from dynprobe.analysis import analyze
     from dynprobe.analyzers.base import Analyzer, Context, StreamingAnalyzer
     from dynprobe.analyzers.registry import register_analyzer
@@ -80,7 +80,7 @@ _LAZY = {
     "register_analyzer": "dynprobe.analyzers.registry",
     "register_recurrence": "dynprobe.recurrences",
 }
-_NAMESPACES = ("dimension", "errors", "nn", "tasks", "testing")
+_NAMESPACES = ("dimension", "errors", "nn", "similarity", "tasks", "testing")
 
 __all__ = [
     "Analyzer",
@@ -118,6 +118,7 @@ __all__ = [
     "nn",
     "register_analyzer",
     "register_recurrence",
+    "similarity",
     "tasks",
     "testing",
 ]

@@ -82,6 +82,10 @@ class DataError(DynprobeError, ValueError):
     """A data set that cannot be read as labelled text."""
 
 
+class DegenerateDataError(DynprobeError, ValueError):
+    """Data without the variation that a measure of them needs."""
+
+
 class ConvergenceError(DynprobeError, RuntimeError):
     """A solver that was asked to raise did not converge everywhere."""
 
