@@ -43,7 +43,8 @@ def random_starts(a: Tensor, b: Tensor, count: int, seed: int) -> Iterator[Tenso
 def _frame(x: Tensor) -> Tensor:
     """Eigenvectors of the symmetric part, with signs that x itself fixes (all at once, +-)."""
     u = torch.linalg.eigh((x + x.T) / 2)[1]
-    return u * _signs(u.T @ x @ x.T @ u)
+    frame: Tensor = u * _signs(u.T @ x @ x.T @ u)
+    return frame
 
 
 def _symmetric(x: Tensor) -> list[Tensor]:

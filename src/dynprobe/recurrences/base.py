@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dynprobe.dynamics.affine import AffineMap
+from dynprobe.dynamics.krylov import directional
 from dynprobe.dynamics.maps import autograd_jacobian
 from dynprobe.errors import ShapeError
 from dynprobe.recurrences.layout import Layout
@@ -68,6 +69,27 @@ class Recurrence(ABC):
     def input_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         """dF/dx, ``(batch, state_dim, input_dim)``."""
         return autograd_jacobian(lambda u: self.step(state, u), x)
+
+    def push(self, state: Tensor, x: Tensor, vectors: Tensor) -> Tensor:
+        """Jacobian times vectors, without the Jacobian where that is cheaper.
+
+        Parameters
+        ----------
+        vectors : Tensor
+            ``(batch, k, state_dim)``, k directions at each state.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, k, state_dim)``, dF/dstate v for each of them.
+        """
+        k = vectors.shape[1]
+        if 4 * k >= self.state_dim:  # many directions: a closed form, or one backward for each row
+            pushed: Tensor = vectors @ self.jacobian(state, x).mT
+            return pushed
+        at, held = (t.repeat_interleave(k, dim=0) for t in (state, x))
+        product = directional(lambda s: self.step(s, held), at)
+        return product(vectors.flatten(0, 1)).unflatten(0, (-1, k))
 
     def root(self, state: Tensor, x: Tensor) -> Tensor:
         """A function that vanishes exactly where F(s, x) = s; by default F(s, x) - s.
