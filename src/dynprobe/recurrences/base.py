@@ -85,11 +85,12 @@ class Recurrence(ABC):
         """
         k = vectors.shape[1]
         if 4 * k >= self.state_dim:  # many directions: a closed form, or one backward for each row
-            pushed: Tensor = vectors @ self.jacobian(state, x).mT
-            return pushed
+            formed: Tensor = vectors @ self.jacobian(state, x).mT
+            return formed
         at, held = (t.repeat_interleave(k, dim=0) for t in (state, x))
         product = directional(lambda s: self.step(s, held), at)
-        return product(vectors.flatten(0, 1)).unflatten(0, (-1, k))
+        pushed: Tensor = product(vectors.flatten(0, 1)).unflatten(0, (-1, k))
+        return pushed
 
     def root(self, state: Tensor, x: Tensor) -> Tensor:
         """A function that vanishes exactly where F(s, x) = s; by default F(s, x) - s.
