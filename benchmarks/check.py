@@ -62,6 +62,11 @@ def both(figures: Any, steps: int, case: str) -> float:
     return float(rows[case]["both_ms"] / rows["torch"]["both_ms"])
 
 
+def worst_pair(figure: str) -> Callable[[Any], float]:
+    """Of ours, over the conjugate pairs."""
+    return lambda figures: max(row["dynprobe"][figure] for row in figures["pairs"].values())
+
+
 TARGETS = [
     Target("import_time", "import dynprobe, s beyond torch", "<= 0.15",
            lambda f: f["import dynprobe"], lambda v: v <= 0.15),
@@ -187,6 +192,10 @@ TARGETS = [
     Target("state_analysis", "... peak memory at 16,384 / at 4,096 tokens", "<= 4.2",
            lambda f: f["peak_bytes"]["implicit"]["16384"] / f["peak_bytes"]["implicit"]["4096"],
            lambda v: v <= 4.2),
+    Target("similarity", "distance of conjugate systems, n 50, worst pair", "<= 1e-6",
+           worst_pair("distance"), lambda v: v <= 1e-6),
+    Target("similarity", "... s, slowest run", "<= 0.5",
+           worst_pair("slowest"), lambda v: v <= 0.5),
     Target("text_ag_news_gru", "AG News test accuracy, worst seed", ">= 0.85",
            over_seeds("accuracy", min), lambda v: v >= 0.85),
 ]  # fmt: skip

@@ -121,6 +121,16 @@ def run(code: str) -> str:
     ).stdout
 
 
+PUBLIC = {"dynprobe", "dimension", "errors", "nn", "similarity", "tasks", "testing"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((SRC.parents[1] / "plugins").rglob("src/*/*.py")), ids=lambda p: p.name
+)
+def test_plugins_use_the_public_interface_alone(path):
+    assert imports(path) <= PUBLIC
+
+
 HEAVY = ("transformers", "matplotlib", "plotly", "sklearn", "rich", "typer", "jinja2")
 
 

@@ -100,7 +100,8 @@ def page(result: EvidenceResult) -> str:
         f"color:{INK};background:#fff}}h2{{font-size:1em;margin:1.6em 0 .3em}}p{{margin:.2em 0}}"
         "span[title]{padding:.12em .25em;border-radius:.2em}.sum{color:#4b5563;font-size:.87em}"
         ".bar{height:.8em;max-width:26em}.ends{display:flex;justify-content:space-between;"
-        "max-width:26em;font-size:.87em}"
+        "max-width:26em;font-size:.87em}.ends span{flex:1;text-align:center}"
+        ".ends span:first-child{text-align:left}.ends span:last-child{text-align:right}"
     )
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>Evidence by token</title>"
