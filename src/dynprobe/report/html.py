@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import datetime
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from typing import TypeVar
-
-import torch
-from jinja2 import Environment, StrictUndefined
-from matplotlib.figure import Figure
 
 from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.analyzers.integration_direction import IntegrationDirectionResult
 from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
 from dynprobe.analyzers.mode_ablation import ModeAblation, Outcome
-from dynprobe.report.figures import Picture, pictures
-from dynprobe.report.figures.style import to_bytes
+from dynprobe.report.figures import pictures
 from dynprobe.report.figures.time_constants import ENDLESS
 from dynprobe.report.report import Report
 from dynprobe.report.summary import Row, number, summary
-
-#: An SVG above this is dots and text outlines by the hundred; a PNG is smaller.
-MAX_SVG_BYTES = 250_000
-RASTER_DPI = 160
+from dynprobe.report.template import Shown, footer, render, shown
 
 R = TypeVar("R")
 
@@ -38,16 +27,6 @@ class Headline:
     value: str
     label: str
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A figure ready for the page: its data URI, or why there is none."""
-
-    title: str
-    caption: str
-    source: str
-    problem: str
 
 
 @dataclass(frozen=True)
@@ -83,32 +62,18 @@ def render_html(report: Report) -> str:
     str
         HTML with the figures inside; it loads nothing and runs nothing.
     """
-    from dynprobe import __version__
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        resources.files("dynprobe.report").joinpath("page.html").read_text(encoding="utf-8")
-    )
     sections = [_section(report, layer, i) for i, layer in enumerate(report.layers)]
     first = _most_telling(report, sections)
     ordered = sections if first is None else [first, *sections]
-    page = template.render(
+    return render(
+        "page.html",
         sections=sections,
         first=first,
         measures=list(dict.fromkeys(h.label for s in ordered for h in s.headlines)),
         details=report.details,
         interrupted=report.interrupted,
-        footer={
-            "dynprobe": __version__,
-            "torch": torch.__version__,
-            "seed": str(report.seed),
-            "written": datetime.date.today().isoformat(),
-        },
+        footer=footer(report.seed),
     )
-    # a lone surrogate in a token has no UTF-8
-    return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _section(report: Report, layer: str, index: int) -> Section:
@@ -119,7 +84,7 @@ def _section(report: Report, layer: str, index: int) -> Section:
         anchor=f"layer-{index}",
         headlines=list(_headlines(report, layer)),
         sentences=list(_sentences(report, layer)),
-        figures=[_shown(picture) for picture in pictures(report, layer)],
+        figures=[shown(picture) for picture in pictures(report, layer)],
         tables={
             name: rows
             for name, rows in summary(report, layer).items()
@@ -240,21 +205,3 @@ def _kinds(found: FixedPointsResult) -> str:
     stable, continuum = int(found.attractors.sum()), int(found.on_continuum.sum())
     parts = [f"{stable} stable"] if stable or not continuum else []
     return ", ".join(parts + ([f"{continuum} on a continuum"] if continuum else []))
-
-
-def _shown(picture: Picture) -> Shown:
-    source, problem = "", picture.problem
-    if picture.figure is not None:
-        try:
-            source = _data_uri(picture.figure)
-        except Exception as error:  # the figure may be a plugin's own
-            problem = f"{type(error).__name__}: {error}"
-    return Shown(picture.title, picture.caption, source, problem)
-
-
-def _data_uri(figure: Figure) -> str:
-    """Sharp at any size where that is cheap; as an image, so that nothing in it can run."""
-    kind, data = "svg+xml", to_bytes(figure, "svg", dpi=RASTER_DPI)
-    if len(data) > MAX_SVG_BYTES:
-        kind, data = "png", to_bytes(figure, "png")
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -160,12 +160,9 @@ class Report:
         return render_terminal(self)
 
     def __str__(self) -> str:
-        from rich.console import Console
+        from dynprobe.report.terminal import as_text
 
-        console = Console(width=100, force_terminal=False, no_color=True)
-        with console.capture() as capture:
-            console.print(self.__rich__())
-        return capture.get().rstrip()
+        return as_text(self)
 
 
 def _plain(result: Any) -> Any:
