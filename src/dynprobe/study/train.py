@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from dynprobe.study.evaluate import evaluate
 from dynprobe.study.log import Progress, TrainingLog
 from dynprobe.study.penalty import l2_penalty
-from dynprobe.study.randomness import isolated_global_rng
+from dynprobe.study.steps import run_steps, trained_parameters
 from dynprobe.tasks.categorical import Categorical
 
 __all__ = ["evaluate", "train"]
@@ -73,48 +70,24 @@ def train(
     ValueError
         If `steps` or `batch_size` is below 1, or `cooldown` is not within 0 and `steps`.
     """
-    if steps < 1 or batch_size < 1:
-        raise ValueError(
-            f"steps is {steps} and batch_size is {batch_size}. Pass at least 1 for each."
-        )
-    if not 0 <= cooldown <= steps:
+    if not 0 <= cooldown <= max(steps, 0):
         raise ValueError(f"cooldown is {cooldown}. Pass 0 to {steps}, the number of steps.")
 
     def rate(step: int) -> float:
         return decay**step * min(1.0, (steps - step) / max(cooldown, 1))
 
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    device = parameters[0].device
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.99), eps=0.1)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    generator = torch.Generator().manual_seed(seed)
-    losses: list[float] = []
-    interrupted = False
-    was_training = model.training
-    started = time.perf_counter()
-    model.train()
-    try:
-        with isolated_global_rng(seed, device):
-            for step in range(steps):
-                batch = task.sample(batch_size, generator=generator).to(device)
-                loss = cross_entropy(model(batch.tokens, batch.lengths), batch.labels)
-                loss = loss + l2 * l2_penalty(parameters)
-                optimizer.zero_grad()
-                torch.autograd.backward(loss)
-                nn.utils.clip_grad_norm_(parameters, clip)
-                optimizer.step()
-                schedule.step()
-                losses.append(loss.item())
-                if progress is not None:
-                    progress(step + 1, steps, losses[-1])
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        model.train(was_training)
-    return TrainingLog(
-        losses=tuple(losses),
-        steps_planned=steps,
-        seconds=time.perf_counter() - started,
+    optimizer = torch.optim.Adam(
+        trained_parameters(model), lr=learning_rate, betas=(0.9, 0.99), eps=0.1
+    )
+    return run_steps(
+        model,
+        task,
+        optimizer,
+        rate,
+        steps=steps,
+        batch_size=batch_size,
+        clip=clip,
+        penalty=lambda parameters: l2 * l2_penalty(parameters),
         seed=seed,
-        interrupted=interrupted,
+        progress=progress,
     )
