@@ -62,6 +62,20 @@ MAY_IMPORT = {
         "report",
         "store",
     },
+    "comparison": {
+        "comparison",
+        "analysis",
+        "analyzers",
+        "capture",
+        "dimension",
+        "dynamics",
+        "geometry",
+        "probe",
+        "readout",
+        "recording",
+        "recurrences",
+        "report",
+    },
     "nn": {"nn", "recurrences"},
     "tasks": {"tasks"},
     # what plugin authors run: it sees everything that they do
@@ -80,7 +94,7 @@ MAY_IMPORT = {
         "store",
     },
     "scaffold": {"analyzers"},
-    "study": {"study", "nn", "tasks", "probe", "report", "dimension"},
+    "study": {"study", "nn", "tasks", "probe", "report", "dimension", "capture", "comparison"},
     "cli": {"study", "analyzers", "plugins", "recurrences", "report", "scaffold", "dynprobe"},
 }
 
@@ -161,7 +175,7 @@ for name in {dynprobe.__all__}:
         del sys.modules[loaded]
     import dynprobe
     getattr(dynprobe, name)
-    functions = ["attach", "analyze", "load", "linearize", "find_fixed_points"]
+    functions = ["attach", "analyze", "compare", "load", "linearize", "find_fixed_points"]
     assert all(callable(getattr(dynprobe, f)) for f in functions), name
 print("ok")
 """

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from dynprobe.analysis import analyze
     from dynprobe.analyzers.base import Analyzer, Context, StreamingAnalyzer
     from dynprobe.analyzers.registry import register_analyzer
+    from dynprobe.capture.stream import Stream
+    from dynprobe.comparison.run import compare
     from dynprobe.dynamics.attraction import attraction
     from dynprobe.dynamics.branches import Branch, Branches
     from dynprobe.dynamics.certificate import Status
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
         register_recurrence,
     )
     from dynprobe.report import Report
+    from dynprobe.report.comparison import Comparison
     from dynprobe.report.draw import draw
     from dynprobe.storage import load
     from dynprobe.store import Store
@@ -52,6 +55,7 @@ _LAZY = {
     "Attraction": "dynprobe.dynamics.pushes",
     "Branch": "dynprobe.dynamics.branches",
     "Branches": "dynprobe.dynamics.branches",
+    "Comparison": "dynprobe.report.comparison",
     "Context": "dynprobe.analyzers.base",
     "DynprobeError": "dynprobe.errors",
     "FixedPoints": "dynprobe.dynamics.fixed_points",
@@ -66,11 +70,13 @@ _LAZY = {
     "Report": "dynprobe.report",
     "Status": "dynprobe.dynamics.certificate",
     "Store": "dynprobe.store",
+    "Stream": "dynprobe.capture.stream",
     "StreamingAnalyzer": "dynprobe.analyzers.base",
     "analyze": "dynprobe.analysis",
     "as_recurrence": "dynprobe.recurrences",
     "attach": "dynprobe.probe",
     "attraction": "dynprobe.dynamics.attraction",
+    "compare": "dynprobe.comparison.run",
     "continue_fixed_points": "dynprobe.dynamics.continuation",
     "draw": "dynprobe.report.draw",
     "find_fixed_points": "dynprobe.dynamics.search",
@@ -87,6 +93,7 @@ __all__ = [
     "Attraction",
     "Branch",
     "Branches",
+    "Comparison",
     "Context",
     "DynprobeError",
     "FixedPoints",
@@ -101,12 +108,14 @@ __all__ = [
     "Report",
     "Status",
     "Store",
+    "Stream",
     "StreamingAnalyzer",
     "__version__",
     "analyze",
     "as_recurrence",
     "attach",
     "attraction",
+    "compare",
     "continue_fixed_points",
     "dimension",
     "draw",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dynprobe.report.comparison import NOTIONS, Comparison
 from dynprobe.report.report import Report
 from dynprobe.report.summary import summary
 
@@ -33,3 +36,47 @@ def render_terminal(report: Report) -> RenderableType:
     if report.interrupted:
         parts.append(Text("Interrupted: what was done until then is shown.", style="yellow"))
     return Group(*parts)
+
+
+def render_comparison(comparison: Comparison) -> RenderableType:
+    """The verdict, then one table, a column for each model."""
+    parts: list[RenderableType] = [Text(comparison.verdict, style="bold")]
+    parts += [
+        Text.assemble((f"{f.question} ", "cyan"), (f"{f.answer}. ", "bold"), f.sentence)
+        for f in comparison.findings
+    ]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", style="cyan", no_wrap=True)
+    table.add_column("measure")
+    for name in comparison.names:
+        table.add_column(Text(name), style="bold")
+    table.add_column("", style="dim")
+    before = ""
+    for row in comparison.rows:
+        cells = [row.cells[name] for name in comparison.names]
+        table.add_row(
+            Text(row.notion if row.notion != before else ""),
+            Text(row.measure),
+            *(Text(cell.text, style="dim italic" if cell.missing else "") for cell in cells),
+            Text(row.meaning),
+        )
+        before = row.notion
+    parts.append(table)
+    for notion in NOTIONS:
+        found = comparison.similarity.get(notion)
+        if found is not None:
+            pairs = Table(title=f"CKA of the {notion}", title_justify="left", box=None)
+            for name in ("", *found.names):
+                pairs.add_column(Text(name))
+            for name, values in zip(found.names, found.cka.tolist(), strict=True):
+                pairs.add_row(Text(name), *(f"{value:.2f}" for value in values))
+            parts.append(pairs)
+    return Group(*parts)
+
+
+def as_text(shown: Any) -> str:
+    """What a terminal of 100 columns would show, without colours."""
+    console = Console(width=100, force_terminal=False, no_color=True)
+    with console.capture() as capture:
+        console.print(shown)
+    return capture.get().rstrip()
