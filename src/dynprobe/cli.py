@@ -32,6 +32,20 @@ console = Console()
 errors = Console(stderr=True)
 
 
+class Kind(StrEnum):
+    """Models that can be compared from the command line."""
+
+    gru = "gru"
+    lstm = "lstm"
+    linear_transformer = "linear_transformer"
+
+
+class Task(StrEnum):
+    """Synthetic tasks that models can be compared on."""
+
+    categorical = "categorical"
+
+
 class Cell(StrEnum):
     """Recurrent layers that can be trained from the command line."""
 
@@ -126,6 +140,58 @@ def analyze(
         _check_suffix(out)
     report = dynprobe.analyze(dynprobe.load(recording), analyzer or None, seed=seed)
     _show(report, out)
+
+
+@app.command()
+def compare(
+    kinds: Annotated[
+        list[Kind], typer.Argument(help="Two or more; one given twice gets another seed.")
+    ],
+    task: Annotated[Task, typer.Option(help="Synthetic task, without --text.")] = Task.categorical,
+    classes: Annotated[int, typer.Option(min=2, help="Classes of the task.")] = 3,
+    length: Annotated[int, typer.Option(min=2, help="Words of a phrase of the task.")] = 50,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Training steps of every model; by recipe if left out."),
+    ] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="Labelled text instead: CSV or TSV file, or a folder.")
+    ] = None,
+    text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Times through the texts; by recipe if left out.")
+    ] = None,
+    out: Out = Path("compare.html"),
+    seed: Seed = 0,
+) -> None:
+    """Train models of several kinds on the same data and show them side by side."""
+    from dynprobe.study.comparison_study import compare_on_counting, compare_on_text
+
+    _check_suffix(out)
+    if len(kinds) < 2:
+        raise typer.BadParameter("a comparison needs at least two.", param_hint="KINDS")
+    names = [kind.value for kind in kinds]
+    with _progress() as stage:
+        if text is None:
+            comparison = compare_on_counting(
+                names, n_classes=classes, length=length, steps=steps, seed=seed, progress=stage
+            )
+        else:
+            comparison = compare_on_text(
+                names,
+                text,
+                text_column=text_column,
+                label_column=label_column,
+                epochs=epochs,
+                seed=seed,
+                progress=stage,
+            )
+    for name, told in comparison.details.items():
+        for key, value in told.items():
+            console.print(Text.assemble((f"{name}, {key}: ", "cyan"), value))
+    console.print(comparison)
+    console.print(Text(f"Written to {comparison.save(out)}"))
 
 
 @plugins_app.callback()

@@ -1,0 +1,147 @@
+"""How each kind of model is trained for a comparison: sizes and numbers in one place.
+
+A recurrent layer has the recipe of its demo (on real text, that of the AG News figures). A linear
+transformer does not learn under that, nor a recurrent layer under the transformer's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from dynprobe.study.log import Progress, TrainingLog
+from dynprobe.study.train import train
+from dynprobe.study.train_adamw import train_adamw
+from dynprobe.study.train_text import train_text
+from dynprobe.tasks.categorical import Categorical
+from dynprobe.tasks.text import TextTask
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes and training on a synthetic task.
+
+    Attributes
+    ----------
+    hidden_size : int
+        See :func:`dynprobe.study.models.build_model`.
+    adamw : bool
+        :func:`train_adamw`, else the reference recipe :func:`train`.
+    steps, batch_size : int
+        Steps, and fresh sequences in each.
+    rate, decay : float
+        Learning rate; L2 penalty of the reference recipe, weight decay of AdamW.
+    cooldown : float
+        Share of the last steps over which the rate falls to zero.
+    """
+
+    hidden_size: int
+    adamw: bool
+    steps: int
+    batch_size: int
+    rate: float
+    decay: float
+    cooldown: float
+
+    def train(
+        self,
+        model: nn.Module,
+        task: Categorical,
+        *,
+        steps: int | None = None,
+        seed: int,
+        progress: Progress | None = None,
+    ) -> TrainingLog:
+        """Train in place, for another number of `steps` if one is given."""
+        n = self.steps if steps is None else steps
+        run = {"steps": n, "batch_size": self.batch_size, "cooldown": int(self.cooldown * n)}
+        if self.adamw:
+            return train_adamw(
+                model,
+                task,
+                learning_rate=self.rate,
+                weight_decay=self.decay,
+                seed=seed,
+                progress=progress,
+                **run,
+            )
+        return train(
+            model,
+            task,
+            learning_rate=self.rate,
+            l2=self.decay,
+            seed=seed,
+            progress=progress,
+            **run,
+        )
+
+    def describe(self, log: TrainingLog) -> str:
+        """What was done, with its numbers."""
+        how = (
+            f"AdamW, rate {self.rate:g} after 100 steps of warm-up, weight decay {self.decay:g}"
+            if self.adamw
+            else f"Adam, rate {self.rate:g} x 0.9997^step, eps 0.1, L2 {self.decay:g} on all "
+            "parameters"
+        )
+        return (
+            f"{len(log.losses):,} steps of {self.batch_size} fresh phrases, the last "
+            f"{int(self.cooldown * log.steps_planned):,} cooling down; {how}; {log.seconds:.0f} s"
+        )
+
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """Sizes and training on labelled text, see :func:`dynprobe.study.train_text.train_text`."""
+
+    hidden_size: int
+    embedding_size: int | None
+    dropout: float
+    epochs: int
+    rate: float
+    l2: float
+
+    def train(
+        self, model: nn.Module, task: TextTask, *, seed: int, progress: Progress | None = None
+    ) -> TrainingLog:
+        """Train in place and keep the best epoch."""
+        return train_text(
+            model,
+            task,
+            epochs=self.epochs,
+            learning_rate=self.rate,
+            l2=self.l2,
+            seed=seed,
+            progress=progress,
+        )
+
+    def describe(self, log: TrainingLog) -> str:
+        """What was done, with its numbers."""
+        best = "-" if log.best_epoch is None else log.best_epoch + 1
+        penalty = f"L2 {self.l2:g} on the recurrent parameters" if self.l2 else "no L2"
+        return (
+            f"best of {len(log.validation_accuracy)} epochs by validation: epoch {best}; Adam, "
+            f"rate {self.rate:g}, dropout {self.dropout:g}, {penalty}; {log.seconds:.0f} s"
+        )
+
+
+_RNN = Recipe(
+    hidden_size=64, adamw=False, steps=3000, batch_size=128, rate=0.1, decay=5e-4, cooldown=0.1
+)
+RECIPES = {
+    "gru": _RNN,
+    "lstm": _RNN,
+    "linear_transformer": Recipe(
+        hidden_size=64, adamw=True, steps=800, batch_size=64, rate=1e-3, decay=0.01, cooldown=0.3
+    ),
+}
+_TEXT_RNN = TextRecipe(
+    hidden_size=128, embedding_size=128, dropout=0.5, epochs=4, rate=2e-3, l2=1e-4
+)
+TEXT_RECIPES = {
+    "gru": _TEXT_RNN,
+    "lstm": _TEXT_RNN,
+    "linear_transformer": TextRecipe(
+        hidden_size=64, embedding_size=None, dropout=0.3, epochs=4, rate=1e-3, l2=0.0
+    ),
+}
