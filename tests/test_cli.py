@@ -26,7 +26,7 @@ def test_a_short_demo_writes_its_report(tmp_path):
     assert "8 units" in page
 
 
-def test_run_on_a_small_text_file(tmp_path):
+def small_text(folder):
     words = {"sport": ["goal", "team", "match"], "money": ["bank", "stock", "price"]}
     generator = torch.Generator().manual_seed(0)
     rows = ["label,text"]
@@ -34,8 +34,13 @@ def test_run_on_a_small_text_file(tmp_path):
         label = ["sport", "money"][i % 2]
         picks = torch.randint(0, 3, (6,), generator=generator).tolist()
         rows.append(f"{label},{' '.join(words[label][p] for p in picks)}")
-    source = tmp_path / "small.csv"
+    source = folder / "small.csv"
     source.write_text("\n".join(rows))
+    return source
+
+
+def test_run_on_a_small_text_file(tmp_path):
+    source = small_text(tmp_path)
     out = tmp_path / "r.json"
     args = ["run", "--text", source, "--model", "lstm", "--units", 8, "--epochs", 1, "--out", out]
     result = invoke(*args)
@@ -44,6 +49,39 @@ def test_run_on_a_small_text_file(tmp_path):
     assert "bag of words, same split" in report["details"]
     assert report["layers"]["rnn"]["results"]["manifold_dimension"]["n_classes"] == 2
     assert not report["layers"]["rnn"]["failures"]
+
+
+def test_compare_kinds_of_models_on_counting(tmp_path):
+    out = tmp_path / "compare.html"
+    kinds = ["gru", "linear_transformer", "gru"]
+    result = invoke("compare", *kinds, "--length", 6, "--steps", 2, "--out", out)
+    assert result.exit_code == 0, result.output
+    # each by its own recipe, and the second GRU with its own seed
+    assert "2 steps of 128 fresh phrases" in result.output
+    assert "2 steps of 64 fresh phrases" in result.output
+    assert "gru 2, seed: 1" in result.output
+    page = out.read_text()
+    assert "Do gru, linear_transformer and gru 2 compute it the same way?" in page
+    assert "AdamW" in page
+
+
+def test_compare_on_a_small_text_file(tmp_path):
+    out = tmp_path / "c.json"
+    source = small_text(tmp_path)
+    kinds = ["lstm", "linear_transformer"]
+    result = invoke("compare", *kinds, "--text", source, "--epochs", 1, "--out", out)
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text())
+    assert found["models"] == kinds
+    assert set(found["dimensions"]["stream"]) == set(kinds)
+    assert "80" not in found["findings"][0]["sentence"]  # of the test part only
+    assert "best of 1 epochs" in found["details"]["lstm"]["training"]
+
+
+def test_one_model_is_no_comparison(tmp_path):
+    result = invoke("compare", "gru", "--out", tmp_path / "c.html")
+    assert result.exit_code == 2
+    assert "at least two" in result.output
 
 
 def test_analyze_a_saved_recording(tmp_path):
