@@ -154,7 +154,8 @@ class Stream:
             raise ReadoutError(
                 f"{readout.name} does not read the last vector of each sequence (it pools, or "
                 "sequences are padded on the left), so that no vector at a single position is what "
-                "it classifies."
+                "it classifies. If sequences end before the last step, say so with "
+                "stream.recording(like), like a recording of the same calls that knows lengths."
             )
 
     def detach(self) -> None:

@@ -55,8 +55,8 @@ def geometry(similarity: Similarity | None, dimensions: dict[str, Dimension | st
     alike, control, angle = unlike(similarity)
     ratios = [d.participation_ratio for d in known.values()]
     answer = _graded(alike, ALIKE, ANOTHER)
-    # written so that a ratio of NaN does not pass
-    if answer == YES and not max(ratios) <= FACTOR * min(ratios):
+    # pair by pair: a ratio of NaN is within no factor of another
+    if answer == YES and not all(a <= FACTOR * b for a in ratios for b in ratios):
         answer = PARTLY
     pair = "the least similar pair" if len(known) > 2 else "the two"
     used = ", ".join(f"{name} {d.participation_ratio:.1f}" for name, d in known.items())

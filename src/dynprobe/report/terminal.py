@@ -49,7 +49,7 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     table.add_column("", style="cyan", no_wrap=True)
     table.add_column("measure")
     for name in comparison.names:
-        table.add_column(Text(name), style="bold")
+        table.add_column(Text(name), style="bold", overflow="fold")
     table.add_column("", style="dim")
     before = ""
     for row in comparison.rows:

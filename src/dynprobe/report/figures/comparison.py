@@ -177,7 +177,7 @@ def _heat(ax: Axes, found: Similarity) -> AxesImage:
     degrees = np.rad2deg(found.angle.numpy())
     for i in range(len(cka)):
         for j in range(len(cka)):
-            colour = "white" if cka[i, j] > 0.6 else INK
+            colour = "white" if cka[i, j] > 0.5 else INK
             ax.text(j, i - 0.08, f"{cka[i, j]:.2f}", ha="center", color=colour, fontsize=13)
             if i != j:
                 below = f"angle {degrees[i, j]:.0f}°\nexchanged {found.control[i, j]:.2f}"
