@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynprobe.analyzers.results import plain
 from dynprobe.errors import UnknownNameError, suggest
+from dynprobe.plain import plain
 
 #: What the classifier reads; what the recurrence carries from step to step. Never mixed.
 STREAM, MEMORY = NOTIONS = ("stream", "memory")
