@@ -32,14 +32,14 @@ def transformer():
     return model.eval()
 
 
-def probed(model, *, rows=slice(None), shift=0, shorter=0, stream=True):
+def probed(model, *, rows=slice(None), shift=0, shorter=0, stream=True, store=None):
     """Run over (some of) the batch, perhaps with other tokens or lengths."""
     size = len(TASK.vocabulary)
     batch = Batch(
         (BATCH.tokens[rows] + shift) % size, BATCH.lengths[rows] - shorter, BATCH.labels[rows]
     )
     with (
-        dynprobe.attach(model, classes=TASK.class_names) as probe,
+        dynprobe.attach(model, classes=TASK.class_names, store=store) as probe,
         dynprobe.Stream(model) as read,
         torch.no_grad(),
     ):

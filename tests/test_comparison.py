@@ -113,6 +113,23 @@ def test_matrix_memories_stand_beside_random_inputs(three):
     assert "random inputs" in three.row("participation ratio", MEMORY).cells["transformer"].text
 
 
+def test_a_memory_kept_as_factors_is_compared_all_the_same():
+    gru = probed(classifier("gru", 10), stream=False)
+    kept = {how: probed(transformer(), store=how) for how in ("states", "factors")}
+    formed, factors = (
+        dynprobe.compare({"gru": gru, "t": given}, seed=1) for given in kept.values()
+    )
+    assert kept["factors"][0].recording("transformer.model.layers.1.attention").kept is None
+    for row in formed.rows:
+        other = factors.row(row.measure, row.notion).cells["t"]
+        assert not other.missing or row.cells["t"].missing, other
+        if row.cells["t"].value is not None:
+            assert other.value == pytest.approx(row.cells["t"].value, rel=1e-3)
+    torch.testing.assert_close(
+        formed.similarity[MEMORY].cka, factors.similarity[MEMORY].cka, rtol=0, atol=1e-4
+    )
+
+
 def test_untrained_models_get_no_verdict(three):
     assert three.verdict.startswith("Cannot be told")
     assert "not learned" in three.verdict

@@ -166,4 +166,7 @@ def path_rows(lengths: Tensor, classes: Sequence[int]) -> list[int]:
     """A few sequences of each class, those of typical length first."""
     typical = lengths.to(torch.float64).median()
     order = (lengths - typical).abs().argsort(stable=True).tolist()
-    return [i for c in sorted(set(classes)) for i in [i for i in order if classes[i] == c][:PATHS]]
+    rows: list[int] = []
+    for c in sorted(set(classes)):
+        rows += [i for i in order if classes[i] == c][:PATHS]
+    return rows

@@ -14,10 +14,12 @@ from dynprobe.analyzers.integration_direction import (
     IntegrationDirection,
     IntegrationDirectionResult,
 )
+from dynprobe.comparison.geometry import places, states_at
 from dynprobe.comparison.sides import Side
 from dynprobe.dynamics.attraction import attraction
 from dynprobe.dynamics.pushes import Attraction
 from dynprobe.recurrences.principal import PCA
+from dynprobe.recurrences.state_matrix import STATE
 from dynprobe.report import Failure
 
 #: States that are pushed, and directions of each.
@@ -72,6 +74,10 @@ def mechanism_of(
         Of the states as they are, "S".
     participation_ratio : float
         Of the same; rounded, the dimension of the manifold that is pushed off.
+    seed : int
+        Of seeds of the search, and of pushes.
+    progress : callable, optional
+        ``progress(analyzer, layer, done, total)``.
     """
     k = 1 if math.isnan(participation_ratio) else max(1, round(participation_ratio))
     k = min(k, len(space.components), side.recurrence.state_dim - 1)
@@ -81,7 +87,7 @@ def mechanism_of(
     try:
         push: Attraction | str = attraction(
             side.recurrence,
-            side.memory.sample(PUSHED, seed=seed).to(torch.float64),
+            _visited(side, seed),
             _mean_input(side),
             manifold=space.components[:k],
             steps=int(side.memory.lengths.to(torch.float64).median()),
@@ -91,6 +97,15 @@ def mechanism_of(
     except Exception as error:  # one analysis must not take the others down
         push = _reason(error)
     return Mechanism(eigenvalues, points, slow, push, k)
+
+
+def _visited(side: Side, seed: int) -> Tensor:
+    """(at most PUSHED, state_dim), some of the visited states, formed or not."""
+    memory = side.memory
+    rows, steps = places(memory.lengths, memory.layout.size, seed=seed)
+    states = states_at(memory, STATE, rows, steps).flatten(0, 1)
+    order = torch.randperm(len(states), generator=torch.Generator().manual_seed(seed))
+    return states[order[:PUSHED]].to(side.recurrence.device)
 
 
 def _mean_input(side: Side) -> Tensor | None:

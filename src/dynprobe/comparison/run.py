@@ -100,12 +100,7 @@ def compare(
         for s in sides
     }
     own = {s.name: memory[s.name] if s.memory_of == STATE else read[s.name] for s in sides}
-    mechanisms = {}
-    for side in sides:
-        stage = f"mechanism of {side.name}"
-        tell(stage, 0, 1)
-        mechanisms[side.name] = _mechanism(side, memory[side.name], seed)
-        tell(stage, 1, 1)
+    mechanisms = {side.name: _mechanism(side, memory[side.name], seed, tell) for side in sides}
 
     predicted = {s.name: _top(s.logits) for s in sides}
     labels = next((s.labels for s in sides if s.labels is not None), None)
@@ -167,11 +162,18 @@ def _space(recording: Recording | str, of: str, seed: int) -> tuple[Dimension, P
         return f"{type(error).__name__}: {error}"
 
 
-def _mechanism(side: Side, space: tuple[Dimension, PCA] | str, seed: int) -> Mechanism | str:
+def _mechanism(
+    side: Side, space: tuple[Dimension, PCA] | str, seed: int, tell: Progress
+) -> Mechanism | str:
     if isinstance(space, str):
         return space
+
+    def progress(analyzer: str, layer: str, done: int, total: int) -> None:
+        tell(f"{analyzer} of {side.name}", done, total)
+
+    ratio = space[0].participation_ratio
     try:
-        return mechanism_of(side, space[1], space[0].participation_ratio, seed=seed)
+        return mechanism_of(side, space[1], ratio, seed=seed, progress=progress)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from dynprobe.study.log import Progress, TrainingLog
 from dynprobe.study.train import train
-from dynprobe.study.train_adamw import train_adamw
+from dynprobe.study.train_adamw import WARM_UP, train_adamw
 from dynprobe.study.train_text import train_text
 from dynprobe.tasks.categorical import Categorical
 from dynprobe.tasks.text import TextTask
@@ -79,7 +79,8 @@ class Recipe:
     def describe(self, log: TrainingLog) -> str:
         """What was done, with its numbers."""
         how = (
-            f"AdamW, rate {self.rate:g} after 100 steps of warm-up, weight decay {self.decay:g}"
+            f"AdamW, rate {self.rate:g} after {WARM_UP} steps of warm-up, weight decay "
+            f"{self.decay:g}"
             if self.adamw
             else f"Adam, rate {self.rate:g} x 0.9997^step, eps 0.1, L2 {self.decay:g} on all "
             "parameters"

@@ -9,6 +9,9 @@ from dynprobe.study.log import Progress, TrainingLog
 from dynprobe.study.steps import run_steps, trained_parameters
 from dynprobe.tasks.categorical import Categorical
 
+#: Steps over which the rate rises, by default.
+WARM_UP = 100
+
 
 def train_adamw(
     model: nn.Module,
@@ -18,7 +21,7 @@ def train_adamw(
     batch_size: int = 64,
     learning_rate: float = 1e-3,
     weight_decay: float = 0.01,
-    warm_up: int = 100,
+    warm_up: int = WARM_UP,
     cooldown: int = 0,
     clip: float = 1.0,
     seed: int = 0,
