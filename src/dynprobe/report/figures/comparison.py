@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 
 from dynprobe.report.comparison import MEMORY, NOTIONS, STREAM, Comparison, Plane, Similarity
 from dynprobe.report.figures import Picture
-from dynprobe.report.figures.plane import HALO
 from dynprobe.report.figures.style import (
     INK,
     MUTED,
@@ -216,8 +215,9 @@ def _plane(ax: Axes, plane: Plane, comparison: Comparison, colours: list[str]) -
     for path, c in zip(plane.paths, comparison.path_classes, strict=True):
         line = path.numpy()
         colour = darker(colours[c]) if c >= 0 else INK
-        ax.plot(line[:, 0], line[:, 1], color=colour, linewidth=0.9, path_effects=HALO, zorder=3)
+        ax.plot(line[:, 0], line[:, 1], color=colour, linewidth=0.8, alpha=0.85, zorder=3)
         ax.plot(*line[0], "o", mfc="white", mec=INK, markersize=4, zorder=4)
+        ax.plot(*line[-1], "o", mfc=colour, mec="white", mew=0.8, markersize=5, zorder=5)
 
 
 def _reach(plane: Plane) -> float:
@@ -236,10 +236,12 @@ def _ring() -> Line2D:
 
 
 def _planes_caption(comparison: Comparison, notion: str) -> str:
-    labels = "class" if any(c >= 0 for c in comparison.end_classes) else "nothing known"
+    known = any(c >= 0 for c in comparison.end_classes)
+    coloured = ", coloured by class" if known else ""
     text = (
         f"The {notion}, {WHAT[notion]}, in the first two principal components of each model. Dots "
-        f"are final states, coloured by {labels}; lines are the same few sequences in every panel. "
+        f"are final states{coloured}; lines are the same few sequences in every panel, "
+        "from the first step (ring) to the last (large dot). "
         "Planes are turned (and reflected) onto the first model's, so that what can be made to "
         "look alike by turning does look alike."
     )
