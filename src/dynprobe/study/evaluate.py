@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dynprobe.tasks.batch import Batch
+from dynprobe.tasks.scoring import hits
 
 
 @torch.no_grad()
@@ -34,7 +35,7 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> float:
     try:
         for batch in batches:
             logits = model(batch.tokens.to(device), batch.lengths.to(device))
-            correct += int((logits.argmax(dim=1).cpu() == batch.labels.cpu()).sum())
+            correct += int(hits(logits.cpu(), batch.labels.cpu()).sum())
             total += len(batch)
     finally:
         model.train(was_training)

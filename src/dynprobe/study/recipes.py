@@ -14,7 +14,7 @@ from dynprobe.study.log import Progress, TrainingLog
 from dynprobe.study.train import train
 from dynprobe.study.train_adamw import WARM_UP, train_adamw
 from dynprobe.study.train_text import train_text
-from dynprobe.tasks.categorical import Categorical
+from dynprobe.tasks.task import Task
 from dynprobe.tasks.text import TextTask
 
 
@@ -47,7 +47,7 @@ class Recipe:
     def train(
         self,
         model: nn.Module,
-        task: Categorical,
+        task: Task,
         *,
         steps: int | None = None,
         seed: int,

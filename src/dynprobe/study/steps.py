@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from dynprobe.study.log import Progress, TrainingLog
 from dynprobe.study.randomness import isolated_global_rng
-from dynprobe.tasks.categorical import Categorical
+from dynprobe.tasks.scoring import losses
+from dynprobe.tasks.task import Task
 
 
 def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -21,7 +21,7 @@ def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 def run_steps(
     model: nn.Module,
-    task: Categorical,
+    task: Task,
     optimizer: torch.optim.Optimizer,
     rate: Callable[[int], float],
     *,
@@ -71,7 +71,7 @@ def run_steps(
     device = parameters[0].device
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     generator = torch.Generator().manual_seed(seed)
-    losses: list[float] = []
+    history: list[float] = []
     interrupted = False
     was_training = model.training
     started = time.perf_counter()
@@ -80,7 +80,7 @@ def run_steps(
         with isolated_global_rng(seed, device):
             for step in range(steps):
                 batch = task.sample(batch_size, generator=generator).to(device)
-                loss = cross_entropy(model(batch.tokens, batch.lengths), batch.labels)
+                loss = losses(model(batch.tokens, batch.lengths), batch.labels).mean()
                 if penalty is not None:
                     loss = loss + penalty(parameters)
                 optimizer.zero_grad()
@@ -88,15 +88,15 @@ def run_steps(
                 nn.utils.clip_grad_norm_(parameters, clip)
                 optimizer.step()
                 schedule.step()
-                losses.append(loss.item())
+                history.append(loss.item())
                 if progress is not None:
-                    progress(step + 1, steps, losses[-1])
+                    progress(step + 1, steps, history[-1])
     except KeyboardInterrupt:
         interrupted = True
     finally:
         model.train(was_training)
     return TrainingLog(
-        losses=tuple(losses),
+        losses=tuple(history),
         steps_planned=steps,
         seconds=time.perf_counter() - started,
         seed=seed,

@@ -9,14 +9,14 @@ from dynprobe.study.evaluate import evaluate
 from dynprobe.study.log import Progress, TrainingLog
 from dynprobe.study.penalty import l2_penalty
 from dynprobe.study.steps import run_steps, trained_parameters
-from dynprobe.tasks.categorical import Categorical
+from dynprobe.tasks.task import Task
 
 __all__ = ["evaluate", "train"]
 
 
 def train(
     model: nn.Module,
-    task: Categorical,
+    task: Task,
     *,
     steps: int,
     batch_size: int = 128,

@@ -7,7 +7,7 @@ from torch import nn
 
 from dynprobe.study.log import Progress, TrainingLog
 from dynprobe.study.steps import run_steps, trained_parameters
-from dynprobe.tasks.categorical import Categorical
+from dynprobe.tasks.task import Task
 
 #: Steps over which the rate rises, by default.
 WARM_UP = 100
@@ -15,7 +15,7 @@ WARM_UP = 100
 
 def train_adamw(
     model: nn.Module,
-    task: Categorical,
+    task: Task,
     *,
     steps: int,
     batch_size: int = 64,
