@@ -20,6 +20,7 @@ torch.set_num_threads(1)  # small matrices: threads cost more than they give
 KINDS = {
     "data": lambda: Path(os.environ.get("DYNPROBE_DATA", "/nonexistent")).is_dir(),
     "chromium": lambda: shutil.which("chromium") is not None,
+    "compiler": lambda: shutil.which(os.environ.get("CXX", "g++")) is not None,
     "cuda": torch.cuda.is_available,
     "fla": lambda: find_spec("fla") is not None,
     "triton": lambda: find_spec("triton") is not None,
