@@ -18,7 +18,6 @@ import torch
 torch.set_num_threads(1)  # small matrices: threads cost more than they give
 
 
-
 def _half_precision_lstm() -> bool:
     """Whether PyTorch's own LSTM runs in bfloat16 here; on some processors it has no kernel."""
     try:

@@ -94,7 +94,17 @@ MAY_IMPORT = {
         "store",
     },
     "scaffold": {"analyzers"},
-    "study": {"study", "nn", "tasks", "probe", "report", "dimension", "capture", "comparison"},
+    "study": {
+        "study",
+        "nn",
+        "tasks",
+        "probe",
+        "report",
+        "dimension",
+        "geometry",
+        "capture",
+        "comparison",
+    },
     "cli": {"study", "analyzers", "plugins", "recurrences", "report", "scaffold", "dynprobe"},
 }
 
