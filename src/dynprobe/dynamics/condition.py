@@ -29,8 +29,9 @@ from dynprobe.dynamics.zeros import Zeros
 SAME_POINT = 1e-3
 #: Steps the network itself takes from a seed that led nowhere, before Newton's method tries again.
 RUN_ON = 20
-#: Bytes of Jacobians worked on at once: what stays in a processor's cache, and what fills a GPU.
-CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
+#: Bytes of Jacobians worked on at once: on a processor a compromise between its cache and the calls
+#: that each portion costs, on a GPU what fills it.
+CHUNK_BYTES = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}
 #: Numbers in a state from which no Jacobian is formed for every seed.
 LARGE = 1000
 #: Rounds of new seeds; seeds of one (half between known points, half from all over the box), and
