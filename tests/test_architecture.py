@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "plugins": set(),
     "store": set(),
     "recording": {"readout", "recurrences", "storage", "store"},
-    "storage": {"readout", "recording", "recurrences", "store"},
+    "atomic": set(),
+    "storage": {"atomic", "readout", "recording", "recurrences", "store"},
     "capture": {"capture", "plugins", "recurrences", "readout", "recording", "store"},
     "analyzers": {
         "analyzers",
@@ -94,7 +95,17 @@ MAY_IMPORT = {
         "store",
     },
     "scaffold": {"analyzers"},
-    "study": {"study", "nn", "tasks", "probe", "report", "dimension", "capture", "comparison"},
+    "study": {
+        "study",
+        "atomic",
+        "nn",
+        "tasks",
+        "probe",
+        "report",
+        "dimension",
+        "capture",
+        "comparison",
+    },
     "cli": {"study", "analyzers", "plugins", "recurrences", "report", "scaffold", "dynprobe"},
 }
 

@@ -101,6 +101,11 @@ class Stack(nn.Module):
     def __len__(self) -> int:
         return self.n_models
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._weight("h0").device
+
     def member(self, index: int) -> RNNClassifier:
         """Return network `index`, counted from 0, with copies of its weights.
 
