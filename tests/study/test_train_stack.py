@@ -18,6 +18,7 @@ from dynprobe.study.evaluate import evaluate
 from dynprobe.study.settling import Check, Settling, look
 from dynprobe.study.train import train
 from dynprobe.study.train_stack import train_stack
+from dynprobe.study.watch import Watch
 from dynprobe.tasks import Batch, categorical
 
 SEEDS, L2 = (3, 8, 5), (5e-4, 0.0, 2e-2)
@@ -127,7 +128,7 @@ def run(path: Path | None, stop_at: int | None = None, **changed: Any) -> tuple[
 @pytest.mark.parametrize("stop_at", [2, 3, 7, 8, 13])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, stop_at: int) -> None:
     whole, log = run(None)
-    assert (log.settled_at, log.steps) == (8, 15)
+    assert (log.settled_at, log.steps) == ((8, 8, 8), 15)
     path = tmp_path / "run.safetensors"
     with pytest.raises(RuntimeError, match="killed"):
         run(path, stop_at)
@@ -212,14 +213,33 @@ def test_the_rule() -> None:
         Settling(patience=1)
 
 
-def test_training_ends_where_all_have_settled_at_once() -> None:
+def test_training_ends_where_the_last_member_has_settled() -> None:
     _, log = run(None, cooldown=0)
-    assert (log.settled_at, log.steps) == (8, 8)
+    assert (log.settled_at, log.steps) == ((8, 8, 8), 8)
     assert [[c.step for c in member] for member in log.checks] == [[4, 8]] * 3
     never = Settling(check_every=4, patience=2, pr_tol=0.0, min_steps=1, sequences=20)
     _, log = run(None, settling=never, steps=10)
-    assert (log.settled_at, log.steps) == (None, 10)
+    assert (log.settled_at, log.steps) == ((None, None, None), 10)
     assert [c.step for c in log.checks[0]] == [4, 8, 10]
+
+
+@pytest.mark.parametrize(("cooldown", "end"), [(0, 4), (2, 6), (3, 6)])
+def test_a_member_that_has_settled_waits_for_the_others(cooldown: int, end: int) -> None:
+    rule = Settling(check_every=1, patience=2, pr_tol=9, accuracy_tol=0.1, min_steps=1)
+    watch = Watch(rule, ONE_LENGTH, members=2, steps=6, cooldown=cooldown)
+    accuracies = [(0.5, 0.5), (0.5, 0.7), (0.9, 0.9), (0.5, 0.9), (0.9, 0.5), (0.5, 0.9)]
+    seen = []
+    for done, pair in enumerate(accuracies, 1):
+        with pytest.MonkeyPatch.context() as patch:
+            found = [Check(done, accuracy, 2.0) for accuracy in pair]
+            patch.setattr("dynprobe.study.watch.look", lambda *_, found=found: found)
+            watch.after(Stack.of(networks(ONE_LENGTH, "gru")), done)
+        seen.append(watch.end)
+    assert watch.settled_at == [2, 4]
+    assert seen == [6, 6, 6, end, end, end]
+    again = Watch(rule, ONE_LENGTH, members=2, steps=6, cooldown=cooldown)
+    again.restore(watch.to_dict())
+    assert (again.end, again.settled_at, again.checks) == (end, [2, 4], watch.checks)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

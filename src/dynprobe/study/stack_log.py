@@ -25,7 +25,7 @@ class StackLog:
     checks
         Of each member, its evaluations in order; empty where no rule asked for them.
     settled_at
-        The step at which all members had settled, or None if they did not.
+        Of each member, the first check at which it had settled, or None.
     interrupted
         Whether the user stopped the run.
     """
@@ -36,7 +36,7 @@ class StackLog:
     seeds: tuple[int, ...]
     l2: tuple[float, ...]
     checks: tuple[tuple[Check, ...], ...]
-    settled_at: int | None = None
+    settled_at: tuple[int | None, ...]
     interrupted: bool = False
 
     @property

@@ -59,9 +59,9 @@ def train_stack(
     batch_size, learning_rate, decay, clip, cooldown
         See :func:`dynprobe.study.train.train`.
     settling
-        Rule by which members are evaluated and training ends early. It ends where all members
-        have settled at the same check; with a cooldown this begins there, and is of the same
-        length. None trains for all `steps` and evaluates nothing.
+        Rule by which members are evaluated and training ends early: where the last member has
+        settled, or, with a cooldown, after this, which then begins there. Members that settled
+        before are trained on until then. None trains for all `steps` and evaluates nothing.
     checkpoint
         File from which the run goes on if it is there, in place of the stack's weights, and to
         which its state is written.
@@ -146,6 +146,6 @@ def train_stack(
         seeds=tuple(seeds),
         l2=penalties,
         checks=tuple(tuple(member) for member in watch.checks),
-        settled_at=watch.settled_at,
+        settled_at=tuple(watch.settled_at),
         interrupted=course.interrupted,
     )

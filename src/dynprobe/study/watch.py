@@ -30,8 +30,8 @@ class Watch:
     ----------
     end : int
         Step at which the training ends, as far as is known.
-    settled_at : int or None
-        Step at which all members had settled.
+    settled_at : list of (int or None)
+        Of each member, the first check at which it had settled.
     checks : list of list of Check
         Of each member, in order.
     """
@@ -40,7 +40,7 @@ class Watch:
         self, settling: Settling | None, task: Task, members: int, steps: int, cooldown: int
     ) -> None:
         self.settling, self.cooldown, self.end = settling, cooldown, steps
-        self.settled_at: int | None = None
+        self.settled_at: list[int | None] = [None] * members
         self.checks: list[list[Check]] = [[] for _ in range(members)]
         self._validation = (
             None if settling is None else task.sample(settling.sequences, seed=settling.seed)
@@ -53,10 +53,11 @@ class Watch:
         # What a cooldown came to is worth a check of its own.
         if done % self.settling.check_every and done != self.end:
             return
-        for member, check in zip(self.checks, look(stack, self._validation, done), strict=True):
-            member.append(check)
-        if self.settled_at is None and all(map(self.settling.settled, self.checks)):
-            self._settle(done)
+        for i, check in enumerate(look(stack, self._validation, done)):
+            self.checks[i].append(check)
+            if self.settled_at[i] is None and self.settling.settled(self.checks[i]):
+                self.settled_at[i] = done
+        self._find_end()
 
     def to_dict(self) -> dict[str, Any]:
         """What was found so far, ready for JSON."""
@@ -66,8 +67,10 @@ class Watch:
     def restore(self, found: dict[str, Any]) -> None:
         """Go on from what :meth:`to_dict` returned."""
         self.checks = [[Check(**check) for check in member] for member in found["checks"]]
-        if found["settled_at"] is not None:
-            self._settle(found["settled_at"])
+        self.settled_at = found["settled_at"]
+        self._find_end()
 
-    def _settle(self, step: int) -> None:
-        self.settled_at, self.end = step, min(self.end, step + self.cooldown)
+    def _find_end(self) -> None:
+        steps = [step for step in self.settled_at if step is not None]
+        if len(steps) == len(self.settled_at):
+            self.end = min(self.end, max(steps) + self.cooldown)
