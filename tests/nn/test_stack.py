@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -202,6 +204,22 @@ def test_graphs_do_not_share_memory_and_can_be_used_again() -> None:
     loss.backward(retain_graph=True)
     loss.backward()
     torch.testing.assert_close(stack.rnn_weight_hh_l0.grad, 2 * grads[0])
+
+
+def test_training_goes_on_after_inference_mode_and_copies_hold_no_buffers() -> None:
+    stack = Stack.of([network(0)])
+    tokens = sequences(1, 3, 4)
+    with torch.inference_mode():
+        inferred = stack(tokens)
+    logits = stack(tokens)
+    assert torch.equal(inferred, logits)
+    logits.sum().backward()
+    before = len(pickle.dumps(copy.deepcopy(stack)))
+    stack(sequences(1, 50, 50)).sum().backward()
+    twin = copy.deepcopy(stack)
+    twin.zero_grad()
+    assert len(pickle.dumps(twin)) <= before
+    assert torch.equal(twin(tokens), logits)
 
 
 def test_what_does_not_fit_is_refused() -> None:

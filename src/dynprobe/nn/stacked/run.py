@@ -34,7 +34,13 @@ class Pool:
             and (found.h.dtype, found.h.device) == (weight.dtype, weight.device)
         ):
             return found
-        return self.cell(models, steps, batch, hidden, weight)
+        # Memory made in inference mode could not be written to outside of it.
+        with torch.inference_mode(False):
+            return self.cell(models, steps, batch, hidden, weight)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy or a file of a stack goes without buffers."""
+        return {"cell": self.cell, "_free": None}
 
     def give(self, unrolled: Unrolled) -> None:
         """Take buffers back that are not needed any more."""
