@@ -196,6 +196,11 @@ TARGETS = [
            worst_pair("distance"), lambda v: v <= 1e-6),
     Target("similarity", "... s, slowest run", "<= 0.5",
            worst_pair("slowest"), lambda v: v <= 0.5),
+    *(
+        Target("stacked_training", f"stack of {n}: products alone / training step, time", ">= 0.5",
+               lambda f, n=n: f["share of the bound"][f"stack of {n}"], lambda v: v >= 0.5)
+        for n in (1, 2, 5)
+    ),
     Target("text_ag_news_gru", "AG News test accuracy, worst seed", ">= 0.85",
            over_seeds("accuracy", min), lambda v: v >= 0.85),
 ]  # fmt: skip

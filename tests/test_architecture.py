@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "plugins": set(),
     "store": set(),
     "recording": {"readout", "recurrences", "storage", "store"},
-    "storage": {"readout", "recording", "recurrences", "store"},
+    "atomic": set(),
+    "storage": {"atomic", "readout", "recording", "recurrences", "store"},
     "capture": {"capture", "plugins", "recurrences", "readout", "recording", "store"},
     "analyzers": {
         "analyzers",
@@ -96,6 +97,7 @@ MAY_IMPORT = {
     "scaffold": {"analyzers"},
     "study": {
         "study",
+        "atomic",
         "nn",
         "tasks",
         "probe",

@@ -78,6 +78,10 @@ class FileFormatError(DynprobeError, ValueError):
     """A file that is not a recording, or a damaged one."""
 
 
+class CheckpointError(DynprobeError, ValueError):
+    """A checkpoint of another run than the one that is to go on."""
+
+
 class DataError(DynprobeError, ValueError):
     """A data set that cannot be read as labelled text."""
 

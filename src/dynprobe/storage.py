@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dynprobe.atomic import whole_file
 from dynprobe.errors import DynprobeError, FileFormatError
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
@@ -64,12 +65,8 @@ def save(recording: Recording, path: str | os.PathLike[str]) -> Path:
         "form": None if recording.form is None else recording.form.to_dict(),
         "readout": None if readout is None else readout.name,
     }
-    part = target.with_name(target.name + ".part")
-    try:
+    with whole_file(target) as part:
         save_file(tensors, part, metadata={_KEY: json.dumps(header)})
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 

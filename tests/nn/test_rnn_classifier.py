@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+import dynprobe
 from dynprobe.nn import RNNClassifier
 
 VARIANTS: list[dict[str, Any]] = [
     {"cell": "gru"},
     {"cell": "rnn"},
+    {"cell": "ugrnn"},
     {"cell": "lstm"},
     {"cell": "lstm", "readout_state": "hc"},
     {"cell": "gru", "embedding_size": 6},
@@ -96,6 +98,17 @@ def test_an_lstm_that_reads_both_states_reads_h_then_c() -> None:
     torch.testing.assert_close(model(ids), expected)
 
 
+def test_a_probe_sees_an_update_gate_network_and_its_readout() -> None:
+    model = build(cell="ugrnn")
+    with dynprobe.attach(model) as probe:
+        logits = model(tokens(3, 5))
+    rec = probe.recording()
+    assert rec.states.shape == (3, 5, 8)
+    torch.testing.assert_close(rec.final @ model.readout.weight.T, logits)
+    assert torch.equal(rec.logits, logits)
+    assert probe.readout().name == "readout"
+
+
 @pytest.mark.parametrize("embedding_size", [None, 6])
 def test_the_padding_word_is_the_zero_vector(embedding_size: int | None) -> None:
     model = build(embedding_size=embedding_size)
@@ -111,25 +124,22 @@ def test_without_a_padding_word_id_zero_is_a_word() -> None:
     assert not torch.allclose(model(torch.tensor([[0]])), model(torch.tensor([[1]])))
 
 
-@pytest.mark.parametrize(("cell", "gates"), [("gru", 3), ("lstm", 4), ("rnn", 1)])
+@pytest.mark.parametrize(("cell", "gates"), [("gru", 3), ("lstm", 4), ("rnn", 1), ("ugrnn", 2)])
 def test_reference_initialisation(cell: str, gates: int) -> None:
     model = RNNClassifier(
         50, 40, cell=cell, hidden_size=200, readout_bias=True,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     weights = dict(model.rnn.named_parameters())
-    for name, variance in (
-        ("weight_ih_l0", 1 / 50),
-        ("weight_hh_l0", 1 / 200),
-    ):
-        weight = weights[name].detach()
+    for kind, variance in (("weight_ih", 1 / 50), ("weight_hh", 1 / 200)):
+        weight = next(w for name, w in weights.items() if kind in name).detach()
         assert weight.shape[0] == gates * 200
         assert float(weight.var()) == pytest.approx(variance, rel=0.1)
         # A normal distribution has kurtosis 3, a uniform one 1.8.
         kurtosis = float((weight / weight.std()).pow(4).mean())
         assert kurtosis == pytest.approx(3, abs=0.2)
     assert float(model.readout.weight.detach().var()) == pytest.approx(2 / 240, rel=0.1)
-    bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+    bias = torch.stack([w for name, w in weights.items() if "bias" in name]).sum(0)
     expected = torch.zeros(gates * 200)
     if cell == "lstm":
         expected[200:400] = 1
@@ -184,7 +194,7 @@ def test_dropout_acts_on_embeddings_in_training_only() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"cell": "elman"}, "no cell 'elman'. Pass one of gru, lstm, rnn"),
+        ({"cell": "elman"}, "no cell 'elman'. Pass one of gru, lstm, rnn, ugrnn"),
         ({"initialisation": "zero"}, "no initialisation 'zero'. Pass one of reference, torch"),
         ({"readout_state": "c"}, "readout_state is 'c'"),
         ({"readout_state": "hc"}, "a gru does not have.*cell='lstm'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -10,11 +12,13 @@ from torch.nn.functional import one_hot
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from dynprobe.nn.initialisation import INITIALISATIONS
+from dynprobe.nn.ugrnn import UGRNN
 
-CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {
-    "gru": nn.GRU,
-    "lstm": nn.LSTM,
-    "rnn": nn.RNN,
+CELLS: dict[str, Callable[[int, int], nn.Module]] = {
+    "gru": partial(nn.GRU, batch_first=True),
+    "lstm": partial(nn.LSTM, batch_first=True),
+    "rnn": partial(nn.RNN, batch_first=True),
+    "ugrnn": UGRNN,
 }
 
 
@@ -24,9 +28,9 @@ class RNNClassifier(nn.Module):
     This is the network of Aitken et al. 2020 (arXiv 2010.15114): a trainable initial
     state, ``h_t = F(h_{t-1}, x_t)``, and ``logits = W h_T`` with an optional bias.
 
-    Submodules are `emb` (None for one-hot inputs), `rnn` (`torch.nn.GRU`, `LSTM` or `RNN`,
-    batch first) and `readout` (`torch.nn.Linear`); parameters `h0` and, for an LSTM, `c0`, each
-    ``(1, 1, hidden_size)``, start at zero and are trained.
+    Submodules are `emb` (None for one-hot inputs), `rnn` (`torch.nn.GRU`, `LSTM`, `RNN` or
+    `dynprobe.nn.UGRNN`, batch first) and `readout` (`torch.nn.Linear`); parameters `h0` and, for an
+    LSTM, `c0`, each ``(1, 1, hidden_size)``, start at zero and are trained.
 
     Parameters
     ----------
@@ -35,7 +39,7 @@ class RNNClassifier(nn.Module):
     n_classes
         Number of classes.
     cell
-        ``"gru"``, ``"lstm"`` or ``"rnn"``.
+        ``"gru"``, ``"lstm"``, ``"rnn"`` or ``"ugrnn"``.
     hidden_size
         Number of units.
     embedding_size
@@ -106,6 +110,7 @@ class RNNClassifier(nn.Module):
             if value < 1:
                 raise ValueError(f"{name} is {value}. Pass at least 1.")
 
+        self.cell = cell
         self.vocabulary_size = vocabulary_size
         self.n_classes = n_classes
         self.padding_idx = padding_idx
@@ -118,7 +123,7 @@ class RNNClassifier(nn.Module):
                 if embedding_size is None
                 else nn.Embedding(vocabulary_size, embedding_size, padding_idx=padding_idx)
             )
-            self.rnn = CELLS[cell](input_size, hidden_size, batch_first=True)
+            self.rnn = CELLS[cell](input_size, hidden_size)
             self.readout = nn.Linear(hidden_size * len(readout_state), n_classes, bias=readout_bias)
         self.dropout = nn.Dropout(dropout)
         self.h0 = nn.Parameter(torch.zeros(1, 1, hidden_size))
@@ -174,8 +179,10 @@ class RNNClassifier(nn.Module):
         return inputs
 
     def _initial_state(self, batch: int) -> Tensor | tuple[Tensor, Tensor]:
-        """Return the trained initial state for each of `batch` sequences, in torch's layout."""
+        """Return the trained initial state for each of `batch` sequences, as the layer takes it."""
         h0 = self.h0.expand(-1, batch, -1).contiguous()
+        if self.cell == "ugrnn":
+            return h0[0]
         if self.c0 is None:
             return h0
         return h0, self.c0.expand(-1, batch, -1).contiguous()

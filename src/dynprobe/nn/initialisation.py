@@ -25,7 +25,7 @@ def reference(model: RNNClassifier, generator: torch.Generator) -> None:
     the visited states of 2.7; with standard deviation 1, 0.848 and 6.4 after twice the epochs.
     """
     for name, weight in model.rnn.named_parameters():
-        if name.startswith("weight"):
+        if name.rpartition(".")[2].startswith("weight"):
             weight.normal_(0.0, 1.0 / sqrt(weight.shape[1]), generator=generator)
         else:
             weight.zero_()
@@ -43,7 +43,7 @@ def reference(model: RNNClassifier, generator: torch.Generator) -> None:
 @torch.no_grad()
 def like_torch(model: RNNClassifier, generator: torch.Generator) -> None:
     """Initialise with the distributions of torch's own layers."""
-    bound = 1.0 / sqrt(model.rnn.hidden_size)
+    bound = 1.0 / sqrt(model.h0.shape[2])
     for weight in model.rnn.parameters():
         weight.uniform_(-bound, bound, generator=generator)
     bound = 1.0 / sqrt(model.readout.in_features)

@@ -14,4 +14,9 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
     It is written into the loss, not left to an optimizer's weight decay, because the reference
     recipe clips the gradient of the whole, and Adam scales it.
     """
-    return torch.stack([parameter.square().sum() for parameter in parameters]).sum()
+    return l2_penalties(parameter.reshape(1, -1) for parameter in parameters)[0]
+
+
+def l2_penalties(rows: Iterable[Tensor]) -> Tensor:
+    """The same for several models, ``(models,)``; each of `rows` is ``(models, entries)``."""
+    return torch.stack([row.square().sum(1) for row in rows]).sum(0)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from dynprobe.study.evaluate import evaluate
 from dynprobe.study.log import Progress, TrainingLog
-from dynprobe.study.penalty import l2_penalty
-from dynprobe.study.steps import run_steps, trained_parameters
+from dynprobe.study.reference import Reference, check_cooldown
+from dynprobe.study.steps import run_one
 from dynprobe.tasks.task import Task
 
 __all__ = ["evaluate", "train"]
@@ -70,24 +69,7 @@ def train(
     ValueError
         If `steps` or `batch_size` is below 1, or `cooldown` is not within 0 and `steps`.
     """
-    if not 0 <= cooldown <= max(steps, 0):
-        raise ValueError(f"cooldown is {cooldown}. Pass 0 to {steps}, the number of steps.")
-
-    def rate(step: int) -> float:
-        return decay**step * min(1.0, (steps - step) / max(cooldown, 1))
-
-    optimizer = torch.optim.Adam(
-        trained_parameters(model), lr=learning_rate, betas=(0.9, 0.99), eps=0.1
-    )
-    return run_steps(
-        model,
-        task,
-        optimizer,
-        rate,
-        steps=steps,
-        batch_size=batch_size,
-        clip=clip,
-        penalty=lambda parameters: l2 * l2_penalty(parameters),
-        seed=seed,
-        progress=progress,
-    )
+    check_cooldown(cooldown, steps)
+    recipe = Reference(learning_rate, decay, (l2,), clip, cooldown)
+    method = recipe.method(model, batch_size, lambda: steps)
+    return run_one(model, task, method, steps=steps, seed=seed, progress=progress)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dynprobe.study.log import Progress, TrainingLog
-from dynprobe.study.steps import run_steps, trained_parameters
+from dynprobe.study.steps import Method, run_one, trained_parameters
 from dynprobe.tasks.task import Task
 
 #: Steps over which the rate rises, by default.
@@ -63,14 +63,5 @@ def train_adamw(
     optimizer = torch.optim.AdamW(
         trained_parameters(model), lr=learning_rate, weight_decay=weight_decay
     )
-    return run_steps(
-        model,
-        task,
-        optimizer,
-        rate,
-        steps=steps,
-        batch_size=batch_size,
-        clip=clip,
-        seed=seed,
-        progress=progress,
-    )
+    method = Method(optimizer, rate, batch_size, clip)
+    return run_one(model, task, method, steps=steps, seed=seed, progress=progress)

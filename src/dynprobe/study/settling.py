@@ -1,0 +1,121 @@
+"""When the members of a stack have stopped changing: a rule stated beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dynprobe.dimension import participation_ratio
+from dynprobe.nn.stacked import Stack
+from dynprobe.tasks.batch import Batch
+from dynprobe.tasks.scoring import hits
+
+
+@dataclass(frozen=True)
+class Check:
+    """One member at one step.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    accuracy : float
+        On the validation sequences.
+    participation_ratio : float
+        Of the states visited on them, see :func:`look`.
+    """
+
+    step: int
+    accuracy: float
+    participation_ratio: float
+
+
+@dataclass(frozen=True)
+class Settling:
+    """Stop where accuracy and dimension have stopped changing.
+
+    Every `check_every` steps each member is evaluated on the same validation sequences. It has
+    settled when at least `min_steps` are done and, over the last `patience` checks, the range of
+    its participation ratio is below `pr_tol` times their mean and the range of its accuracy is
+    below `accuracy_tol`.
+
+    Attributes
+    ----------
+    check_every, patience, pr_tol, accuracy_tol, min_steps
+        See above.
+    sequences, seed
+        How many validation sequences, and their seed, which no training stream should have.
+    """
+
+    check_every: int = 250
+    patience: int = 4
+    pr_tol: float = 0.01
+    accuracy_tol: float = 0.01
+    min_steps: int = 2000
+    sequences: int = 600
+    seed: int = 3_000_003
+
+    def __post_init__(self) -> None:
+        if min(self.check_every, self.sequences) < 1 or self.patience < 2:
+            raise ValueError(
+                f"check_every is {self.check_every}, sequences {self.sequences}, patience "
+                f"{self.patience}. Pass at least 1, 1 and 2: change shows between two checks."
+            )
+
+    def settled(self, checks: Sequence[Check]) -> bool:
+        """Whether a member with these checks, in order, has settled."""
+        last = checks[-self.patience :]
+        if len(last) < self.patience or last[-1].step < self.min_steps:
+            return False
+        ratios = [check.participation_ratio for check in last]
+        accuracies = [check.accuracy for check in last]
+        spread = (max(ratios) - min(ratios)) / (sum(ratios) / len(ratios))
+        return spread < self.pr_tol and max(accuracies) - min(accuracies) < self.accuracy_tol
+
+
+@torch.no_grad()
+def look(stack: Stack, batch: Batch, step: int, *, at_once: int = 128) -> list[Check]:
+    """Evaluate every member on the same sequences.
+
+    The participation ratio is that of the PCA variances of the states h_1, h_3, ... before the
+    last one, h_L, over all sequences: the states of the reference analysis. An LSTM's state is
+    [h, c].
+
+    Parameters
+    ----------
+    stack
+        What is evaluated.
+    batch
+        Validation sequences.
+    step
+        Steps done.
+    at_once
+        Sequences run together.
+
+    Returns
+    -------
+    list of Check
+        One for each member. Without a visited state, in sequences of one word, the participation
+        ratio is NaN.
+    """
+    models, count = len(stack), 0
+    correct = torch.zeros(models)
+    sums = products = torch.zeros((), dtype=torch.float64, device=stack.device)
+    for rows in torch.arange(len(batch)).split(at_once):
+        tokens = batch.tokens[rows].expand(models, -1, -1).to(stack.device)
+        lengths = batch.lengths[rows]
+        logits = stack(tokens, lengths.expand(models, -1).to(stack.device)).cpu()
+        correct += torch.stack([hits(member, batch.labels[rows]).sum() for member in logits])
+        kept = torch.arange(0, tokens.shape[2], 2) < lengths[:, None] - 1
+        points = stack.states(tokens)[:, :, ::2][:, kept.to(stack.device)].double()
+        count += points.shape[1]
+        sums = sums + points.sum(1)
+        products = products + points.transpose(1, 2) @ points
+    mean = sums / count
+    variances = torch.linalg.eigvalsh(products / count - mean[:, :, None] * mean[:, None]).cpu()
+    return [
+        Check(step, float(right) / len(batch), participation_ratio(spread.clamp(min=0.0)))
+        for right, spread in zip(correct, variances, strict=True)
+    ]
