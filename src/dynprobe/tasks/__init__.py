@@ -2,6 +2,28 @@
 
 from dynprobe.tasks.batch import Batch
 from dynprobe.tasks.categorical import Categorical, categorical
+from dynprobe.tasks.correlated import Correlated, correlated
+from dynprobe.tasks.five_stars import FiveStars
+from dynprobe.tasks.interpolated import Interpolated, interpolated
+from dynprobe.tasks.multilabel import Multilabel, multilabel
+from dynprobe.tasks.ordered import Ordered, ordered
+from dynprobe.tasks.shuffle import shuffled
 from dynprobe.tasks.text import TextTask, text
 
-__all__ = ["Batch", "Categorical", "TextTask", "categorical", "text"]
+__all__ = [
+    "Batch",
+    "Categorical",
+    "Correlated",
+    "FiveStars",
+    "Interpolated",
+    "Multilabel",
+    "Ordered",
+    "TextTask",
+    "categorical",
+    "correlated",
+    "interpolated",
+    "multilabel",
+    "ordered",
+    "shuffled",
+    "text",
+]
