@@ -8,7 +8,9 @@ from dynprobe.tasks.interpolated import Interpolated, interpolated
 from dynprobe.tasks.multilabel import Multilabel, multilabel
 from dynprobe.tasks.ordered import Ordered, ordered
 from dynprobe.tasks.shuffle import shuffled
+from dynprobe.tasks.task import Task
 from dynprobe.tasks.text import TextTask, text
+from dynprobe.tasks.text_split import TextSplit
 
 __all__ = [
     "Batch",
@@ -18,6 +20,8 @@ __all__ = [
     "Interpolated",
     "Multilabel",
     "Ordered",
+    "Task",
+    "TextSplit",
     "TextTask",
     "categorical",
     "correlated",
