@@ -242,6 +242,7 @@ def test_lists_of_labels_in_a_table_are_several_labels() -> None:
             r"row 0: the label '7' is not the number of a class; the features of .* names 2",
         ),
         (42, "A int is no source of labelled texts"),
+        ({"train": SimpleNamespace(column_names=["text"])}, "A SimpleNamespace is no source"),
     ],
 )
 def test_a_bad_table_is_named_with_its_row(source: object, message: str) -> None:

@@ -3,6 +3,7 @@
 from dynprobe.tasks.batch import Batch
 from dynprobe.tasks.categorical import Categorical, categorical
 from dynprobe.tasks.correlated import Correlated, correlated
+from dynprobe.tasks.counting import CountingTask
 from dynprobe.tasks.five_stars import FiveStars
 from dynprobe.tasks.interpolated import Interpolated, interpolated
 from dynprobe.tasks.multilabel import Multilabel, multilabel
@@ -16,6 +17,7 @@ __all__ = [
     "Batch",
     "Categorical",
     "Correlated",
+    "CountingTask",
     "FiveStars",
     "Interpolated",
     "Multilabel",

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from dynprobe.tasks.balance import balanced_labels
-from dynprobe.tasks.counting import CountingTask, check_sizes, letters
-from dynprobe.tasks.counts import untied_counts
-from dynprobe.tasks.winners import no_single_winner, winners
+from dynprobe.tasks.counting import check_sizes
+from dynprobe.tasks.highest_score import HighestScoreTask
 
 
 @dataclass(frozen=True)
-class Categorical(CountingTask):
+class Categorical(HighestScoreTask):
     """Sequences of evidence and neutral words; the label is the class with most evidence.
 
     Each class has one evidence word, worth +1 for that class, and one neutral word is worth
@@ -59,11 +58,6 @@ class Categorical(CountingTask):
         return f"categorical-{self.n_classes}{extras}"
 
     @property
-    def class_names(self) -> list[str]:
-        """One name per class: letters, or numbered names where letters run out."""
-        return letters(self.n_classes)
-
-    @property
     def _kinds(self) -> list[tuple[str, float]]:
         """How a class's words are called, and what they are worth."""
         kinds = [("{}", 1.0)]
@@ -88,17 +82,12 @@ class Categorical(CountingTask):
         return [*evidence, [0.0] * self.n_classes]
 
     def _draw(self, lengths: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        counts = untied_counts(
-            lengths,
-            len(self._table),
-            lambda some: no_single_winner(self._totals(some)),
-            generator,
-        )
+        counts = self._untied(lengths, generator)
         labels = balanced_labels(len(lengths), self.n_classes, generator)
         # Columns of one class: its word of every kind.
         of_class = counts[:, :-1].unflatten(1, (-1, self.n_classes)).transpose(1, 2)
         rows = torch.arange(len(lengths))
-        won = winners(self._totals(counts))
+        won = self._winners(counts)
         most, other = of_class[rows, won], of_class[rows, labels]
         # In this order: where the winner is the wanted class already, nothing changes.
         of_class[rows, won] = other

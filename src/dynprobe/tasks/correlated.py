@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from dynprobe.tasks.balance import balanced_labels
-from dynprobe.tasks.counting import CountingTask, check_sizes, letters
-from dynprobe.tasks.counts import untied_counts
-from dynprobe.tasks.winners import no_single_winner, winners
+from dynprobe.tasks.counting import check_sizes
+from dynprobe.tasks.highest_score import HighestScoreTask
 
 
 @dataclass(frozen=True)
-class Correlated(CountingTask):
+class Correlated(HighestScoreTask):
     """The categorical task on a ring of classes: a word also speaks for its class's neighbours.
 
     The word of class k adds 1 to class k and `rho` to the classes k - 1 and k + 1, the last class
@@ -66,11 +65,6 @@ class Correlated(CountingTask):
         return f"correlated-{self.n_classes}-{self.rho:g}"
 
     @property
-    def class_names(self) -> list[str]:
-        """One name per class: letters, or numbered names where letters run out."""
-        return letters(self.n_classes)
-
-    @property
     def _words(self) -> list[str]:
         return [*self.class_names, "neutral"]
 
@@ -81,14 +75,9 @@ class Correlated(CountingTask):
         return [*([first[(k - word) % n] for k in range(n)] for word in range(n)), [0.0] * n]
 
     def _draw(self, lengths: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        counts = untied_counts(
-            lengths,
-            len(self._table),
-            lambda some: no_single_winner(self._totals(some)),
-            generator,
-        )
+        counts = self._untied(lengths, generator)
         labels = balanced_labels(len(lengths), self.n_classes, generator)
-        turn = labels - winners(self._totals(counts))
+        turn = labels - self._winners(counts)
         source = (torch.arange(self.n_classes) - turn[:, None]) % self.n_classes
         turned = counts.gather(1, source)
         return torch.cat([turned, counts[:, -1:]], dim=1), lengths, labels

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from dynprobe.tasks.balance import balanced_labels, first_of_each
-from dynprobe.tasks.counting import CountingTask, check_sizes, letters
+from dynprobe.tasks.counting import check_sizes
 from dynprobe.tasks.counts import uniform_counts
+from dynprobe.tasks.highest_score import HighestScoreTask
 from dynprobe.tasks.scored_counts import ScoredCounts
-from dynprobe.tasks.winners import no_single_winner, winners
 
 
 @dataclass(frozen=True)
-class Interpolated(CountingTask):
+class Interpolated(HighestScoreTask):
     """Word scores that go from categorical (t = 0) to ordered (t = 1); the highest score wins.
 
     There is one word per class and a neutral word. Word w of class k adds to the score of k
@@ -67,11 +67,6 @@ class Interpolated(CountingTask):
         return f"interpolated-{self.n_classes}-{self.t:g}"
 
     @property
-    def class_names(self) -> list[str]:
-        """One name per class: letters, or numbered names where letters run out."""
-        return letters(self.n_classes)
-
-    @property
     def _words(self) -> list[str]:
         return [*self.class_names, "neutral"]
 
@@ -102,10 +97,12 @@ class Interpolated(CountingTask):
         )
         counts: list[Tensor] = []
         labels: list[Tensor] = []
-        while int(missing.sum()):
-            drawn = self._unbalanced(max(64, 3 * n // 2), generator)
-            drawn = drawn[~no_single_winner(self._totals(drawn))]
-            won = winners(self._totals(drawn))
+        while int(missing.max()):
+            # More than equally frequent classes would need: the rarest may have half its share.
+            size = max(64, 5 * self.n_classes * int(missing.max()) // 2)
+            drawn = self._unbalanced(size, generator)
+            drawn = drawn[~self._tied(drawn)]
+            won = self._winners(drawn)
             rows = first_of_each(won, missing)
             counts.append(drawn[rows])
             labels.append(won[rows])

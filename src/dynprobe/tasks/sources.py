@@ -131,22 +131,27 @@ def _find_names(path: Path) -> tuple[ClassNames | None, bool]:
 def _find_tables(source: Table | Mapping[str, Table]) -> dict[str, Table]:
     """Return the tables of the parts; one table alone is the training part."""
     if not isinstance(source, Mapping):
-        if not isinstance(source, Table):
-            raise DataError(
-                f"A {type(source).__name__} is no source of labelled texts. Pass a path, or a "
-                "table with column_names such as a Hugging Face Dataset or DatasetDict."
-            )
-        return {"train": source}
+        return {"train": _table(source)}
     tables: dict[str, Table] = {}
     for part, names in PART_NAMES.items():
         found = [name for name in names if name in source]
-        tables.update((part, source[name]) for name in _only(found, part, "The data set"))
+        tables.update((part, _table(source[name])) for name in _only(found, part, "The data set"))
     if "train" not in tables:
         raise DataError(
             f"The data set holds no 'train' part; its parts are {', '.join(source) or 'none'}. "
             "Pass {'train': table}, or one table alone."
         )
     return tables
+
+
+def _table(source: object) -> Table:
+    if not isinstance(source, Table):
+        raise DataError(
+            f"A {type(source).__name__} is no source of labelled texts. Pass a path, or a table "
+            "with column_names and columns by name such as a Hugging Face Dataset (one that is "
+            "not streamed) or DatasetDict."
+        )
+    return source
 
 
 def _only(found: list[str], part: str, where: str) -> Iterable[str]:
