@@ -137,7 +137,7 @@ def text(
         list.
     phrases
         Train on every labelled phrase of the trees and not only on the sentences. Validation and
-        test are sentences, and no phrase of theirs is trained on.
+        test are sentences, and their trees are not trained on.
     merge
         Classes to join: new name to the old names, such as
         ``{"negative": ["very negative", "negative"]}``. A joined label holds where one of its
