@@ -1,0 +1,111 @@
+"""Which networks are trained: tasks, cells, penalties and seeds, stated before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dynprobe.study.settling import Settling
+from dynprobe.tasks import categorical, multilabel, ordered
+from dynprobe.tasks.task import Task
+
+#: Words of a sequence, units of a network, sequences of a step: those of the reference.
+LENGTH, UNITS, BATCH = 50, 128, 128
+#: The penalty of the main figures.
+L2 = 5e-4
+
+TASKS: dict[str, Callable[[int, int], Task]] = {
+    "categorical": categorical,
+    "ordered": ordered,
+    "multilabel": multilabel,
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Networks of one kind on one task, one for each seed; trained together as a stack.
+
+    Attributes
+    ----------
+    kind : str
+        Of task, a key of :data:`TASKS`.
+    n : int
+        Classes, or labels.
+    cell : str
+        See :class:`dynprobe.nn.RNNClassifier`.
+    l2 : float
+        Penalty on all parameters.
+    seeds : tuple of int
+        Of weights and sequences.
+    units, length : int
+        Of a network, of a sequence.
+    steps : int
+        Most training steps of 128 sequences.
+    settling : Settling
+        Where training ends before.
+    full : bool
+        Whether fixed points, modes and deflections are measured too; they take longer than the
+        rest.
+    """
+
+    kind: str
+    n: int
+    cell: str = "gru"
+    l2: float = L2
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    units: int = UNITS
+    length: int = LENGTH
+    steps: int = 5000
+    settling: Settling = field(default_factory=Settling)
+    full: bool = True
+
+    @property
+    def key(self) -> str:
+        """Name for files and tables."""
+        seeds = "-".join(map(str, self.seeds))
+        return f"{self.kind}{self.n}_{self.cell}{self.units}_l2-{self.l2:g}_seeds-{seeds}"
+
+    def task(self) -> Task:
+        """The task itself."""
+        return TASKS[self.kind](self.n, self.length)
+
+
+def full_settings() -> list[Setting]:
+    """The networks of the figures, those that answer most first."""
+    sweep = [Setting("categorical", n) for n in (3, 5, 10, 2, 4, 6, 8, 7, 9)]
+    return [
+        sweep[0],
+        Setting("ordered", 3, l2=1e-2),
+        Setting("multilabel", 2),
+        Setting("ordered", 5, l2=1e-2),
+        *sweep[1:5],
+        Setting("ordered", 5, l2=1e-3),
+        Setting("multilabel", 3),
+        *sweep[5:],
+        *(Setting("multilabel", n, l2=l2) for n in (2, 3) for l2 in (1e-4, 1e-3)),
+        *(Setting("categorical", 3, cell=cell) for cell in ("lstm", "ugrnn", "rnn")),
+        *(Setting("categorical", 5, cell=cell) for cell in ("lstm", "ugrnn")),
+        *(Setting("categorical", 3, l2=l2) for l2 in (1e-4, 2e-3)),
+    ]
+
+
+def quick_settings() -> list[Setting]:
+    """Smaller networks, shorter phrases and fewer seeds, to see in minutes what it comes to."""
+
+    def brief(kind: str, n: int, l2: float = L2) -> Setting:
+        return Setting(
+            kind,
+            n,
+            l2=l2,
+            seeds=(0, 1),
+            units=48,
+            length=25,
+            steps=2000,
+            settling=Settling(min_steps=1500, check_every=250),
+        )
+
+    return [
+        *(brief("categorical", n) for n in (2, 3, 4, 5)),
+        brief("ordered", 3, 1e-2),
+        brief("multilabel", 2),
+    ]
