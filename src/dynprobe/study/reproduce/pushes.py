@@ -1,0 +1,59 @@
+"""Mean push of each word, in the directions the states use and in the full space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dynprobe.study.reproduce.states import Watched
+
+
+@dataclass(frozen=True)
+class Pushes:
+    """Mean of s_t - s_(t-1) over the steps with each word.
+
+    Attributes
+    ----------
+    words : list of str
+        Names.
+    inside : Tensor
+        (words, dims), on the first principal components of the visited states.
+    length : Tensor
+        (words,), of the mean push in the full space, where all words share a transient.
+    """
+
+    words: list[str]
+    inside: Tensor
+    length: Tensor
+
+    @property
+    def angles(self) -> Tensor:
+        """(words, words), degrees between the pushes inside."""
+        unit = self.inside / self.inside.norm(dim=1, keepdim=True)
+        return torch.rad2deg((unit @ unit.T).clamp(-1, 1).arccos())
+
+
+def mean_pushes(watched: Watched, dims: int) -> Pushes:
+    """Measure every word of the vocabulary that occurs.
+
+    Parameters
+    ----------
+    dims : int
+        How many principal components.
+    """
+    rec = watched.probe.recording()
+    assert rec.tokens is not None
+    assert rec.meta.vocabulary is not None
+    mask = rec.mask.clone()
+    mask[:, 0] &= rec.initial is not None
+    words = rec.tokens[mask]
+    steps = (rec.states - rec.before)[mask].double()
+    ids = words.unique().tolist()
+    means = torch.stack([steps[words == i].mean(0) for i in ids])
+    return Pushes(
+        [rec.meta.vocabulary[i] for i in ids],
+        means @ watched.components[:dims].T,
+        means.norm(dim=1),
+    )

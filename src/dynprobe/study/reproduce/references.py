@@ -1,0 +1,256 @@
+"""What Aitken et al. 2020 found, and how near a reproduction must come; stated before any run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dynprobe.study.reproduce.rows import Row
+from dynprobe.study.reproduce.settings import L2
+
+#: Participation ratios: 5 %. Angles: 1.5 degrees. Accuracies and shares: 1 and 3 points. Components
+#: must be exact.
+RATIO, ANGLE, ACCURACY, SHARE = 0.05, 1.5, 0.01, 0.03
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the reference.
+
+    Attributes
+    ----------
+    kind, n, l2 : str, int, float
+        Which networks of ours it is compared with.
+    measure : str
+        Which measure.
+    expected : float
+        What the reference has.
+    within : float
+        Largest difference.
+    model : str or None
+        Which kind of ours it is always compared with, where not all kinds have it.
+    """
+
+    kind: str
+    n: int
+    l2: float
+    measure: str
+    expected: float
+    within: float
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One row of the table.
+
+    Attributes
+    ----------
+    title : str
+        What it says.
+    source : str
+        Where the number is from: printed by the authors' analyses, or read off a plot (about 3 %).
+    cells : tuple of Cell
+        All have to be met.
+    """
+
+    title: str
+    source: str
+    cells: tuple[Cell, ...]
+
+
+PRINTED, PLOT = "printed", "read off a plot"
+
+
+def _ratio(kind: str, n: int, expected: float, l2: float = L2) -> Cell:
+    return Cell(kind, n, l2, "participation ratio", expected, RATIO * expected)
+
+
+def _sweep(
+    measure: str, expected: Sequence[float], within: float, *, relative: bool = False
+) -> tuple[Cell, ...]:
+    """One cell for each N from 2 on."""
+    return tuple(
+        Cell("categorical", n, L2, measure, e, within * e if relative else within)
+        for n, e in enumerate(expected, start=2)
+    )
+
+
+REFERENCES = (
+    Reference(
+        "3 classes: shares of the first components, and participation ratio",
+        PRINTED,
+        (
+            Cell("categorical", 3, L2, "variance share 1", 0.501, SHARE),
+            Cell("categorical", 3, L2, "variance share 2", 0.471, SHARE),
+            Cell("categorical", 3, L2, "variance share 3", 0.015, 0.015),
+            _ratio("categorical", 3, 2.113),
+        ),
+    ),
+    Reference(
+        "Participation ratio for N = 2 to 10",
+        PLOT,
+        _sweep(
+            "participation ratio",
+            (1.04, 2.08, 3.1, 4.15, 5.15, 6.2, 7.2, 8.2, 9.15),
+            RATIO,
+            relative=True,
+        ),
+    ),
+    Reference(
+        "Components for 90 %, 95 % and N/(N+1) of the variance: N - 1",
+        PRINTED,
+        tuple(
+            Cell("categorical", n, L2, f"components for {share}", n - 1, 0.0)
+            for n in range(2, 11)
+            for share in ("90 %", "95 %", "N/(N+1)")
+        ),
+    ),
+    Reference(
+        "Estimators from neighbours at N = 10",
+        PLOT,
+        (
+            Cell("categorical", 10, L2, "maximum likelihood, k = 10", 4.85, 0.485),
+            Cell("categorical", 10, L2, "correlation dimension", 2.8, 0.28),
+        ),
+    ),
+    Reference(
+        "Angles between readouts for N = 2 to 10, degrees",
+        PLOT,
+        _sweep(
+            "readout angle, mean",
+            (177.5, 120, 109.5, 104.5, 101.5, 99.5, 98.2, 97.2, 96.4),
+            ANGLE,
+        ),
+    ),
+    Reference(
+        "Share of a readout's norm inside the span of the others",
+        PLOT,
+        (
+            Cell("categorical", 2, L2, "readout norm inside the span of the others", 0.9991, 0.005),
+            Cell(
+                "categorical", 10, L2, "readout norm inside the span of the others", 0.9973, 0.005
+            ),
+        ),
+    ),
+    Reference(
+        "3 classes: push of a word in the plane, 120 degrees apart; the neutral word's",
+        PLOT,
+        (
+            Cell("categorical", 3, L2, "push of evidence inside", 0.58, 0.058),
+            Cell("categorical", 3, L2, "angle between pushes, smallest", 120, 5.0),
+            Cell("categorical", 3, L2, "angle between pushes, largest", 120, 5.0),
+            Cell("categorical", 3, L2, "push of the neutral word inside", 0.0, 0.058),
+        ),
+    ),
+    Reference(
+        "Test accuracy at N = 2 and 10",
+        PLOT,
+        (
+            Cell("categorical", 2, L2, "accuracy", 0.99, ACCURACY),
+            Cell("categorical", 10, L2, "accuracy", 0.970, ACCURACY),
+        ),
+    ),
+    Reference(
+        "3 classes, words in random order: same class, change of the final state",
+        PRINTED,
+        (
+            Cell("categorical", 3, L2, "same answer in random order", 0.98, 0.02),
+            Cell("categorical", 3, L2, "change of the final state in random order", 0.168, 0.05),
+        ),
+    ),
+    Reference(
+        "Ordered, 3 classes, L2 1e-2: shares, participation ratio",
+        PRINTED,
+        (
+            Cell("ordered", 3, 1e-2, "variance share 1", 0.865, SHARE),
+            Cell("ordered", 3, 1e-2, "variance share 2", 0.134, SHARE),
+            _ratio("ordered", 3, 1.304, 1e-2),
+        ),
+    ),
+    Reference(
+        "Ordered, 5 classes, L2 1e-2 and 1e-3: participation ratio",
+        PRINTED,
+        (_ratio("ordered", 5, 2.031, 1e-2), _ratio("ordered", 5, 3.058, 1e-3)),
+    ),
+    Reference(
+        "2 and 3 labels at once: participation ratio (the nearest of three penalties)",
+        PRINTED,
+        (_ratio("multilabel", 2, 2.112), _ratio("multilabel", 3, 3.157)),
+    ),
+    Reference(
+        "Participation ratio that word counts predict, N = 2, 3, 4, 10",
+        PRINTED,
+        tuple(
+            Cell(
+                "categorical",
+                n,
+                L2,
+                "latent-semantic participation ratio",
+                expected,
+                0.05 * expected,
+            )
+            for n, expected in ((2, 1.000), (3, 1.984), (4, 2.988), (10, 8.85))
+        ),
+    ),
+    Reference(
+        "AG News: components of the word pushes of a bag of words",
+        PRINTED,
+        (Cell("ag_news", 4, 0.0, "components for 95 %", 3, 0.0, "bag of words"),),
+    ),
+)
+
+#: Of rows whose penalty the reference does not record, the nearest of these counts.
+ALTERNATIVES = {"multilabel": (1e-4, L2, 1e-3)}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A number of the reference beside ours.
+
+    Attributes
+    ----------
+    cell : Cell
+        Theirs.
+    l2 : float
+        Of our networks.
+    values : tuple of float
+        Ours, one for each seed; empty where nothing has been measured.
+    """
+
+    cell: Cell
+    l2: float
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over seeds; NaN without any."""
+        return sum(self.values) / len(self.values) if self.values else math.nan
+
+    @property
+    def met(self) -> bool:
+        """Whether the mean is within the tolerance; of counts, whether every seed is."""
+        if self.cell.within == 0:
+            return bool(self.values) and all(v == self.cell.expected for v in self.values)
+        return abs(self.mean - self.cell.expected) <= self.cell.within + 1e-12
+
+
+def compare(reference: Reference, rows: Sequence[Row], model: str = "gru") -> list[Compared]:
+    """Set every number of a reference beside the rows of one kind of network."""
+    found = []
+    for cell in reference.cells:
+        tried = [
+            Compared(cell, l2, _values(cell, l2, rows, cell.model or model))
+            for l2 in ALTERNATIVES.get(cell.kind, (cell.l2,))
+        ]
+        measured = [c for c in tried if c.values] or tried[:1]
+        found.append(min(measured, key=lambda c: abs(c.mean - cell.expected)))
+    return found
+
+
+def _values(cell: Cell, l2: float, rows: Sequence[Row], model: str) -> tuple[float, ...]:
+    some = [r for r in rows if (r.task, r.n, r.model, r.l2) == (cell.kind, cell.n, model, l2)]
+    if cell.measure == "accuracy":
+        return tuple({r.seed: r.accuracy for r in some}.values())
+    return tuple(r.value for r in some if r.measure == cell.measure)

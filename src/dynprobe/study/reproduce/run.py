@@ -1,0 +1,161 @@
+"""Train what is missing, measure what is missing, keep every number as soon as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dynprobe.atomic import whole_file
+from dynprobe.dimension import components_for
+from dynprobe.study.bag_of_words import bag_of_words
+from dynprobe.study.demo import Stage, quiet
+from dynprobe.study.reproduce.measures import Measured, expected_dims, measure
+from dynprobe.study.reproduce.networks import networks
+from dynprobe.study.reproduce.rows import Row, read_rows, write_rows
+from dynprobe.study.reproduce.settings import Setting
+from dynprobe.tasks import text
+
+#: Files of a reproduction, in its folder.
+ROWS, NETWORKS, ARRAYS = "rows.csv", "networks", "arrays"
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What there is so far.
+
+    Attributes
+    ----------
+    rows : list of Row
+        Every number.
+    folder : Path
+        Where it lies.
+    settings : list of Setting
+        What was asked for.
+    interrupted : bool
+        Whether the user stopped it before all of it was there.
+    """
+
+    rows: list[Row]
+    folder: Path
+    settings: list[Setting]
+    interrupted: bool
+
+    def arrays(self, setting: Setting, seed: int) -> dict[str, Tensor] | None:
+        """For the figures of one network; None where it was not measured here."""
+        path = _arrays_of(self.folder, setting, seed)
+        return load_file(path) if path.exists() else None
+
+
+def reproduce(
+    settings: Sequence[Setting],
+    folder: Path,
+    *,
+    news: Path | None = None,
+    progress: Stage = quiet,
+) -> Reproduction:
+    """Train and measure networks; what the folder holds already is not done again.
+
+    Parameters
+    ----------
+    settings
+        Which networks.
+    folder
+        Where rows, networks and arrays go. A run that was stopped goes on from there.
+    news
+        Folder of AG News, for the one row that needs it.
+    progress
+        ``progress(stage, done, total)``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ROWS
+    rows = read_rows(path)
+    try:
+        if news is not None and not any(r.task == "ag_news" for r in rows):
+            rows += _news(news)
+            write_rows(path, rows)
+        for setting in settings:
+            missing = [s for s in setting.seeds if not any(r.of(setting, s) for r in rows)]
+            if not missing:
+                continue
+            stack, log = networks(
+                setting,
+                folder / NETWORKS,
+                progress=_told(progress, f"training {setting.key}"),
+            )
+            if log.interrupted:
+                raise KeyboardInterrupt
+            for i, seed in enumerate(setting.seeds):
+                progress(f"measuring {setting.key}", i, len(setting.seeds))
+                if seed not in missing:
+                    continue
+                found = measure(
+                    stack.member(i),
+                    setting.task(),
+                    expected_dims(setting.kind, setting.n),
+                    seed=seed,
+                    full=setting.full,
+                )
+                _keep_arrays(folder, setting, seed, found)
+                rows += _rows(setting, seed, log.steps, found)
+                write_rows(path, rows)
+    except KeyboardInterrupt:
+        return Reproduction(rows, folder, list(settings), True)
+    return Reproduction(rows, folder, list(settings), False)
+
+
+def _rows(setting: Setting, seed: int, steps: int, found: Measured) -> list[Row]:
+    return [
+        Row(
+            setting.kind,
+            setting.n,
+            setting.cell,
+            setting.units,
+            setting.length,
+            setting.l2,
+            seed,
+            steps,
+            found.accuracy,
+            name,
+            value,
+        )
+        for name, value in found.numbers.items()
+    ]
+
+
+def _news(folder: Path) -> list[Row]:
+    """The dimension that a bag of words predicts on AG News."""
+    task = text(folder)
+    found = bag_of_words(task)
+    shares = found.spectrum.variance_ratios
+    numbers = {f"variance share {i + 1}": float(v) for i, v in enumerate(shares[:4])}
+    numbers["components for 95 %"] = float(components_for(shares, 0.95))
+    numbers["participation ratio"] = found.spectrum.participation_ratio
+    accuracy = found.accuracy["test"]
+    return [
+        Row("ag_news", task.n_classes, "bag of words", 0, 0, 0.0, 0, 0, accuracy, name, value)
+        for name, value in numbers.items()
+    ]
+
+
+def _arrays_of(folder: Path, setting: Setting, seed: int) -> Path:
+    return folder / ARRAYS / f"{setting.key}_{seed}.safetensors"
+
+
+def _keep_arrays(folder: Path, setting: Setting, seed: int, found: Measured) -> None:
+    path = _arrays_of(folder, setting, seed)
+    path.parent.mkdir(exist_ok=True)
+    small = {
+        name: (a.float() if a.dtype == torch.float64 else a).contiguous().clone()
+        for name, a in found.arrays.items()
+    }
+    with whole_file(path) as part:
+        save_file(small, part)
+
+
+def _told(progress: Stage, stage: str) -> Callable[[int, int, float], None]:
+    return lambda done, total, _: progress(stage, done, total)
