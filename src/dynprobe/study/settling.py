@@ -44,9 +44,9 @@ class Settling:
     The defaults come from three GRUs of 128 units (3 classes, length 50, batch 128, L2 5e-4, no
     cooldown, seeds 0, 1, 2) that were evaluated every 50 steps for 6000. At the reference's
     learning rate accuracy never rests: 0.99 to 1.00 in nine of ten checks after step 4000, with a
-    dip to 0.965 as late as step 5250. The participation ratio, meaned over 1000 steps, falls from 2.23 to 2.28
-    (steps 1000 to 2000) by way of 2.17 to 2.19, 2.13 to 2.15 and 2.11 to 2.13 to 2.09 to 2.11
-    (5000 to 6000), in stretches that are calm for 1000 steps and then fall on. With
+    dip to 0.965 as late as step 5250. The participation ratio, its mean over 1000 steps, is 2.23
+    to 2.28 up to step 2000, then 2.17 to 2.19, 2.13 to 2.15, 2.11 to 2.13, and 2.09 to 2.11 up to
+    6000; it falls in stretches that are calm for 1000 steps and then go on falling. With
     ``min_steps=2000`` the rule mistook such stretches at steps 2800 to 3000 for the end, 3.6 to
     3.9 % above the last mean. With 4000 it stopped members, over five choices of when the first
     check falls, at steps 4000 to 5950 and ratios at most 1.3 % from theirs.
