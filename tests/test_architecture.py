@@ -205,3 +205,10 @@ def test_the_version_is_that_of_the_package():
 
     project = tomllib.loads((SRC.parents[1] / "pyproject.toml").read_text())["project"]
     assert project["version"] == dynprobe.__version__
+
+
+def test_every_built_in_analyzer_is_documented():
+    from dynprobe.analyzers.registry import BUILT_IN
+
+    page = (SRC.parents[1] / "docs" / "analyzers.md").read_text()
+    assert [name for name in BUILT_IN if f"| `{name}` |" not in page] == []

@@ -194,6 +194,38 @@ def compare(
     console.print(Text(f"Written to {comparison.save(out)}"))
 
 
+@app.command()
+def reproduce(
+    out: Annotated[Path, typer.Option(help="Folder for networks, numbers and the page.")] = Path(
+        "reproduction"
+    ),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small networks and few seeds, in minutes.")
+    ] = False,
+    news: Annotated[
+        Path | None, typer.Option(help="Folder of AG News, for the one row that needs it.")
+    ] = None,
+) -> None:
+    """Train and measure the networks of Aitken et al. 2020; set every number beside theirs.
+
+    A run that was stopped goes on from where it was: give the same folder.
+    """
+    from dynprobe.atomic import whole_file
+    from dynprobe.study.reproduce.page import render_reproduction
+    from dynprobe.study.reproduce.run import reproduce as run_all
+    from dynprobe.study.reproduce.settings import full_settings, quick_settings
+
+    settings = quick_settings() if quick else full_settings()
+    with _progress() as stage:
+        found = run_all(settings, out, news=news, progress=stage)
+    page = out / "reproduction.html"
+    with whole_file(page) as part:
+        part.write_text(render_reproduction(found, quick=quick), encoding="utf-8")
+    if found.interrupted:
+        console.print(Text("Stopped; the same command goes on from here.", "yellow"))
+    console.print(Text(f"Written to {page}; every number is in {out / 'rows.csv'}"))
+
+
 @plugins_app.callback()
 def plugins(context: typer.Context) -> None:
     """List analyzers and recurrences, built in and installed: name, package, version, status.

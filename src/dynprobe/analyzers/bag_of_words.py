@@ -37,7 +37,8 @@ class BagOfWordsResult(Result):
         its mean deflection, over words weighted by their occurrences and up to a common shift of a
         word's logits; NaN without a readout.
     null : float
-        The largest absolute cosine of 100 runs with the words in other places.
+        The largest absolute cosine of 100 runs with the words in other places; NaN of fewer than 8
+        words.
     n_words : int
         Words compared: those with at least 5 occurrences.
     """
@@ -64,8 +65,9 @@ class BagOfWordsResult(Result):
             rows.append(
                 (
                     "pushes of words, network and bag of words",
-                    f"{angle:.0f}° apart over {self.n_words} words (cosine {self.agreement:.2f}; "
-                    f"words exchanged at most {self.null:.2f})",
+                    f"{angle:.0f}° apart over {self.n_words} words (cosine {self.agreement:.2f}"
+                    + ("" if np.isnan(self.null) else f"; words exchanged at most {self.null:.2f}")
+                    + ")",
                 )
             )
         return rows

@@ -78,6 +78,10 @@ def class_word_frequencies(
     return torch.cat([half, -half])
 
 
+#: Words from which permutations of them are a null.
+FEW = 8
+
+
 def word_agreement(a: Tensor, b: Tensor, counts: Tensor, *, seed: int) -> tuple[float, float]:
     """How alike two tables of what each word adds to each class's logit are.
 
@@ -95,7 +99,7 @@ def word_agreement(a: Tensor, b: Tensor, counts: Tensor, *, seed: int) -> tuple[
     -------
     tuple of float
         The cosine of the two tables as vectors, centred over words, and the largest absolute
-        cosine of 100 such nulls.
+        cosine of 100 such nulls; NaN of fewer than 8 words, which often come back to their places.
     """
     weights = (counts.double() / counts.sum()).sqrt()[:, None]
 
@@ -113,4 +117,4 @@ def word_agreement(a: Tensor, b: Tensor, counts: Tensor, *, seed: int) -> tuple[
     x, y = vector(a), vector(b)
     generator = torch.Generator().manual_seed(seed)
     nulls = [abs(cosine(x, y[torch.randperm(len(y), generator=generator)])) for _ in range(100)]
-    return cosine(x, y), max(nulls)
+    return cosine(x, y), max(nulls) if len(y) >= FEW else float("nan")
