@@ -70,6 +70,10 @@ class ShapeError(DynprobeError, ValueError):
     """An array whose shape does not fit."""
 
 
+class ParameterError(DynprobeError, ValueError):
+    """A setting outside the values that it may take."""
+
+
 class ReadoutError(DynprobeError, ValueError):
     """There is no linear readout of the state, or it cannot be told which one it is."""
 

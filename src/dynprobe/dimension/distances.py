@@ -1,0 +1,94 @@
+"""Squared distances of many pairs by matrix products, with bounds, and of a few pairs exactly.
+
+|x - y|^2 = |x|^2 + |y|^2 - 2 x.y is as fast as a matrix product and loses small distances to
+cancellation: its error is relative to |x|^2 + |y|^2. So products only say which pairs are worth a
+look, with a bound that holds for their rounding; what is kept is computed from differences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: columns of a product are folded this many times before the smallest are looked for
+FOLDS = 16
+#: bytes of one block of products, and of one block of differences
+BLOCK = 16_000_000
+
+
+@dataclass(frozen=True)
+class Products:
+    """Points prepared for products in one dtype: centred, scaled to norms of at most about 1.
+
+    Attributes
+    ----------
+    x : Tensor
+        (padded, features); rows of zeros fill the last fold.
+    norms : Tensor
+        (padded,), |x|^2 less than its share of the error bound; Inf for the padding.
+    scale : float
+        What the points were divided by.
+    margin : float
+        The error of a squared distance is at most margin (|x|^2 + |y|^2).
+    count : int
+        The number of points without padding.
+    """
+
+    x: Tensor
+    norms: Tensor
+    scale: float
+    margin: float
+    count: int
+
+    @classmethod
+    def of(cls, points: Tensor, dtype: torch.dtype) -> Products:
+        """Prepare float64 `points`, (points, features)."""
+        # the median, not the mean: one point far out must not move the others from the origin
+        centred = points - points.median(0).values
+        scale = float(centred.norm(dim=1).max()) or 1.0
+        x = centred / scale
+        fill = -len(x) % FOLDS
+        # products of d terms, inputs and norms rounded, three sums (Higham 2002, section 3.5)
+        margin = (points.shape[1] + 8) * torch.finfo(dtype).eps / 2
+        norms = x.square().sum(1) * (1 - margin)
+        return cls(
+            x=torch.nn.functional.pad(x, (0, 0, 0, fill)).to(dtype),
+            norms=torch.nn.functional.pad(norms, (0, fill), value=torch.inf).to(dtype),
+            scale=scale,
+            margin=margin,
+            count=len(points),
+        )
+
+    @property
+    def rows(self) -> int:
+        """How many rows of products fit a block."""
+        return max(1, BLOCK // (len(self.x) * self.x.element_size()))
+
+    def lower(self, rows: Tensor) -> Tensor | None:
+        """Lower bounds of |x_i - x_j|^2 - |x_i|^2 (1 - margin) for i in `rows`: (rows, padded).
+
+        Inf for a point itself. None where the products are less precise than their dtype, as
+        TF32 or bfloat16 make them: seen from the distance of each point to itself.
+        """
+        block = torch.addmm(self.norms, self.x[rows], self.x.T, alpha=-2)
+        own = torch.arange(len(rows), device=rows.device)
+        norms = self.norms[rows]
+        zeros = block[own, rows] + norms
+        if bool((zeros.abs() > 4 * self.margin * norms + torch.finfo(norms.dtype).tiny).any()):
+            return None
+        block[own, rows] = torch.inf
+        return block
+
+
+def squared_differences(points: Tensor, rows: Tensor, others: Tensor) -> Tensor:
+    """|x_i - x_j|^2 from differences: `rows` (m,), `others` (m, q) -> (m, q), in bounded memory."""
+    out = points.new_empty(others.shape)
+    step = max(1, BLOCK // (points.element_size() * points.shape[1] * max(others.shape[1], 1)))
+    for i in range(0, len(rows), step):
+        part = slice(i, i + step)
+        difference = points[others[part]]
+        difference -= points[rows[part], None]
+        out[part] = difference.square_().sum(-1)
+    return out

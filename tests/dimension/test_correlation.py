@@ -1,0 +1,72 @@
+"""Correlation dimension: pairs counted one by one, known dimensions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from clouds import ball, circle, cube
+
+from dynprobe.dimension import CorrelationDimension, NeighborGraph
+from dynprobe.dimension.pair_counts import counts_within
+from dynprobe.errors import DegenerateDataError, ParameterError
+
+
+def pairwise(x):
+    d = np.linalg.norm(x[:, None] - x[None], axis=-1)
+    np.fill_diagonal(d, np.inf)
+    return d
+
+
+def lumpy():
+    """Dense and thin places, near duplicates, an outlier."""
+    rng = np.random.default_rng(0)
+    dense = 1e-3 * rng.standard_normal((100, 6))
+    return np.concatenate(
+        [dense, dense + 1e-9, rng.standard_normal((200, 6)), np.full((1, 6), 1e6)]
+    )
+
+
+@pytest.mark.parametrize("radius", [1e-8, 1e-3, 2e-3, 0.5, 1.0, 3.0])
+def test_counts_are_those_of_all_pairs(radius):
+    x = lumpy()
+    counts = counts_within(NeighborGraph.of(x, 3), radius)
+    assert counts.tolist() == (pairwise(x) < radius).sum(1).tolist()
+
+
+def test_a_pair_at_the_radius_itself_is_not_nearer():
+    x = np.arange(30.0)[:, None]
+    assert counts_within(NeighborGraph.of(x, 1), 2.0).sum() == 58
+    assert counts_within(NeighborGraph.of(x, 1), np.nextafter(2.0, 3)).sum() == 58 + 56
+
+
+def test_it_is_its_equation():
+    d = pairwise(lumpy())
+    r1, r2 = (np.median(np.sort(d, axis=1)[:, k - 1]) for k in (5, 12))
+    expected = np.log((d < r2).sum() / (d < r1).sum()) / np.log(r2 / r1)
+    fitted = CorrelationDimension(5, 12).fit(lumpy())
+    assert fitted.dimension_ == pytest.approx(expected, rel=1e-12)
+    assert fitted.radii_ == pytest.approx((r1, r2), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("x", "d", "band"),
+    [(cube(2000, 2), 2, 0.05), (ball(3000, 4), 4, 0.1), (circle(1000), 1, 0.05)],
+    ids=["square", "ball", "circle"],
+)
+def test_known_dimensions(x, d, band):
+    fitted = CorrelationDimension().fit(torch.tensor(x))
+    assert fitted.dimension_ == pytest.approx(d, rel=band)
+    low, high = fitted.dimension_interval_
+    assert low < fitted.dimension_ < high
+
+
+def test_bad_settings_and_data_are_named():
+    x = cube(50, 2)
+    with pytest.raises(ParameterError, match="k1 is 5 and k2 is 5"):
+        CorrelationDimension(5, 5).fit(x)
+    with pytest.raises(ParameterError, match="k1 is 0"):
+        CorrelationDimension(0, 5).fit(x)
+    corners = np.eye(40)  # a simplex: every pair equally far
+    with pytest.raises(DegenerateDataError, match="at one distance"):
+        CorrelationDimension(5, 10).fit(corners)
