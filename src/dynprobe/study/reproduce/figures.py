@@ -176,12 +176,12 @@ def _states(kind: str, n: int, l2: float, classes: int) -> Callable[[Reproductio
         visited, final, labels = arrays["visited"], arrays["final"], arrays["labels"]
         if labels.dim() == 2:
             labels = (labels.long() * 2 ** torch.arange(labels.shape[1])).sum(1)
-        axes.scatter(*visited[:, :dims].T, **_dots(2, FAINT), zorder=0)
+        axes.scatter(*visited[:, :dims].T.numpy(), **_dots(2, FAINT), zorder=0)
         colours = class_colours(classes)
         for k in range(classes):
-            axes.scatter(*final[labels == k][:, :dims].T, **_dots(6, colours[k]))
+            axes.scatter(*final[labels == k][:, :dims].T.numpy(), **_dots(6, colours[k]))
         if not three:
-            axes.plot(*arrays["paths"][0, :, :2].T, color=INK, lw=0.7)
+            axes.plot(*arrays["paths"][0, :, :2].T.numpy(), color=INK, lw=0.7)
             size = float(final[:, :2].norm(dim=1).max())
             for w in arrays["readout"][:, :2]:
                 to = 1.15 * size * w / arrays["readout"][:, :2].norm(dim=1).max()
@@ -205,14 +205,16 @@ def _speed(found: Reproduction) -> Figure | None:
     figure = new_figure()
     axes = figure.add_subplot()
     cells = round(len(arrays["grid"]) ** 0.5)
-    x, y = (arrays["grid"][:, i].view(cells, cells) for i in (0, 1))
-    q = arrays["grid speed"].view(cells, cells).log10()
+    x, y = (arrays["grid"][:, i].view(cells, cells).numpy() for i in (0, 1))
+    q = arrays["grid speed"].view(cells, cells).log10().numpy()
     drawn = axes.pcolormesh(x, y, q, cmap="Greys_r", shading="nearest", rasterized=True)
     figure.colorbar(drawn, ax=axes, label="log10 q, input zero")
-    answer = arrays["grid answer"].view(cells, cells)
+    answer = arrays["grid answer"].view(cells, cells).numpy()
     axes.contour(x, y, answer, levels=[0.5, 1.5], colors=ACCENT, linewidths=1)
-    axes.scatter(*arrays["slow points"][:, :2].T, **_dots(4, "#e69f00"), label="slow")
-    axes.scatter(*arrays["fixed points"][:, :2].T, **_dots(28, ALERT), marker="X", label="fixed")
+    axes.scatter(*arrays["slow points"][:, :2].T.numpy(), **_dots(4, "#e69f00"), label="slow")
+    axes.scatter(
+        *arrays["fixed points"][:, :2].T.numpy(), **_dots(28, ALERT), marker="X", label="fixed"
+    )
     axes.set_xlabel("PC 1")
     axes.set_ylabel("PC 2")
     axes.legend(loc="upper right", facecolor="white", frameon=True)
@@ -230,7 +232,14 @@ def _cuts(found: Reproduction) -> Figure | None:
         if arrays is None or "cuts" not in arrays:
             continue
         drawn = True
-        axes.plot(arrays["cuts"], arrays["dimension by cut"], "o-", ms=4, color=colour, label=s.n)
+        axes.plot(
+            arrays["cuts"].numpy(),
+            arrays["dimension by cut"].numpy(),
+            "o-",
+            ms=4,
+            color=colour,
+            label=s.n,
+        )
     if not drawn:
         return None
     axes.set_xscale("log")
@@ -290,8 +299,8 @@ def _eigenvalues(found: Reproduction) -> Figure | None:
     figure = new_figure()
     axes = figure.add_subplot()
     turn = torch.linspace(0, 2 * torch.pi, 200)
-    axes.plot(turn.cos(), turn.sin(), color=FAINT, lw=1)
-    axes.scatter(*arrays["eigenvalues"].T, **_dots(10, ACCENT))
+    axes.plot(turn.cos().numpy(), turn.sin().numpy(), color=FAINT, lw=1)
+    axes.scatter(*arrays["eigenvalues"].T.numpy(), **_dots(10, ACCENT))
     axes.set_aspect("equal")
     axes.set_xlabel("real part")
     axes.set_ylabel("imaginary part")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,7 @@ def _rows(setting: Setting, seed: int, steps: int, found: Measured) -> list[Row]
             value,
         )
         for name, value in found.numbers.items()
+        if math.isfinite(value)  # what does not apply is no number
     ]
 
 
