@@ -17,9 +17,22 @@ import torch
 
 torch.set_num_threads(1)  # small matrices: threads cost more than they give
 
+
+def _half_precision_lstm() -> bool:
+    """Whether PyTorch's own LSTM runs in bfloat16 here; on some processors it has no kernel."""
+    try:
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.nn.LSTM(4, 8)(torch.zeros(3, 2, 4))
+    except RuntimeError:
+        return False
+    return True
+
+
 KINDS = {
+    "bf16_lstm": _half_precision_lstm,
     "data": lambda: Path(os.environ.get("DYNPROBE_DATA", "/nonexistent")).is_dir(),
     "chromium": lambda: shutil.which("chromium") is not None,
+    "compiler": lambda: shutil.which(os.environ.get("CXX", "g++")) is not None,
     "cuda": torch.cuda.is_available,
     "fla": lambda: find_spec("fla") is not None,
     "triton": lambda: find_spec("triton") is not None,

@@ -103,6 +103,7 @@ MAY_IMPORT = {
         "probe",
         "report",
         "dimension",
+        "geometry",
         "capture",
         "comparison",
     },

@@ -36,7 +36,7 @@ class Subject:
 
 def analyze(
     recording: Recording,
-    analyzers: Sequence[AnalyzerChoice] | str | None = None,
+    analyzers: Sequence[AnalyzerChoice] | AnalyzerChoice | None = None,
     *,
     recurrence: Recurrence | None = None,
     seed: int = 0,
@@ -66,7 +66,7 @@ def analyze(
 @torch.no_grad()
 def analyze_subjects(
     subjects: Sequence[Subject],
-    analyzers: Sequence[AnalyzerChoice] | str | None = None,
+    analyzers: Sequence[AnalyzerChoice] | AnalyzerChoice | None = None,
     *,
     seed: int = 0,
     progress: Progress | None = None,
@@ -93,11 +93,13 @@ def analyze_subjects(
     return report
 
 
-def _choose(analyzers: Sequence[AnalyzerChoice] | str | None) -> dict[str, Analyzer | PluginError]:
+def _choose(
+    analyzers: Sequence[AnalyzerChoice] | AnalyzerChoice | None,
+) -> dict[str, Analyzer | PluginError]:
     """Instances by name. A broken plugin is kept as its error; an unknown name raises."""
     if analyzers is None:
         analyzers = list(BUILT_IN)
-    elif isinstance(analyzers, str):
+    elif isinstance(analyzers, (str, Analyzer, type)):
         analyzers = [analyzers]
     chosen: dict[str, Analyzer | PluginError] = {}
     for item in analyzers:

@@ -32,7 +32,9 @@ def test_a_torch_layer_in_bfloat16(kind):
     assert torch.equal(probe.recording(probe.layers[-1].key).part("h"), plain)
 
 
-@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize(
+    "kind", [nn.RNN, nn.GRU, pytest.param(nn.LSTM, marks=pytest.mark.requires("bf16_lstm"))]
+)
 def test_a_torch_layer_under_autocast(kind):
     rnn = kind(4, 8, num_layers=2, batch_first=True)
     x = torch.randn(3, 20, 4)

@@ -257,14 +257,23 @@ def test_memory_is_linear_in_time():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_compiles_without_a_graph_break():
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "aot_eager",
+        # what a user gets; it builds C++ for a minute
+        pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.requires("compiler")]),
+    ],
+)
+def test_compiles_without_a_graph_break(backend):
     q, k, v = inputs(1, 2, 100, dtype=torch.float32)
     mask = MASKS["left"](1, 100)
 
     def f(q, k, v):
         return causal_linear_attention(q, k, v, mask=mask, return_state=True)
 
-    out, (s, _) = torch.compile(f, backend="aot_eager", fullgraph=True)(q, k, v)
+    torch._dynamo.reset()
+    out, (s, _) = torch.compile(f, backend=backend, fullgraph=True)(q, k, v)
     wanted, (s_wanted, _) = f(q, k, v)
     torch.testing.assert_close(out, wanted)
     torch.testing.assert_close(s, s_wanted)

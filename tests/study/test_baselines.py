@@ -1,14 +1,13 @@
-"""What word counts alone say: bag of words, latent-semantic dimension."""
+"""What a bag of words learns, and the spectrum of a few points."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
+from dynprobe.dimension.spectrum import centred_spectrum
 from dynprobe.study.bag_of_words import bag_of_words
-from dynprobe.study.spectrum import centred_spectrum
-from dynprobe.study.word_counts import latent_semantic_dimension
-from dynprobe.tasks import categorical, text
+from dynprobe.tasks import text
 
 
 def test_bag_of_words_learns_words_and_cannot_learn_their_order(tmp_path: Path) -> None:
@@ -59,36 +58,3 @@ def test_coinciding_points_have_no_dimension() -> None:
         "participation_ratio": 0,
         "n_components_95": 0,
     }
-
-
-def test_word_frequencies_are_averaged_over_texts_not_words() -> None:
-    tokens = [torch.tensor([0, 0, 0, 1]), torch.tensor([2]), torch.tensor([2, 1])]
-    spectrum = latent_semantic_dimension(tokens, torch.tensor([0, 1, 1]), 3, 2)
-    means = torch.tensor([[0.75, 0.25, 0.0], [0.0, 0.25, 0.75]])
-    expected = centred_spectrum(means)
-    torch.testing.assert_close(spectrum.variance_ratios, expected.variance_ratios)
-    assert spectrum.n_components_95 == 1
-
-
-@pytest.mark.parametrize("n_classes", [2, 3, 6])
-def test_the_counting_task_predicts_one_dimension_less_than_classes(n_classes: int) -> None:
-    task = categorical(n_classes)
-    batch = task.sample(4000, seed=0)
-    spectrum = latent_semantic_dimension(
-        batch.sequences(), batch.labels, len(task.vocabulary), n_classes
-    )
-    assert spectrum.participation_ratio == pytest.approx(n_classes - 1, rel=0.03)
-    assert spectrum.n_components_95 == n_classes - 1
-
-
-def test_texts_that_do_not_fit_are_refused() -> None:
-    one = [torch.tensor([0])]
-    with pytest.raises(ValueError, match="1 texts and 2 labels"):
-        latent_semantic_dimension(one, torch.tensor([0, 1]), 2, 2)
-    with pytest.raises(ValueError, match=r"\[1, 0\] for n_classes=2"):
-        latent_semantic_dimension(one, torch.tensor([0]), 2, 2)
-    with pytest.raises(ValueError, match="n_classes=2"):
-        latent_semantic_dimension(one * 3, torch.tensor([0, 1, 2]), 2, 2)
-    empty = torch.tensor([], dtype=torch.int64)
-    with pytest.raises(ValueError, match="Text 1 has no words"):
-        latent_semantic_dimension([*one, empty], torch.tensor([0, 1]), 2, 2)

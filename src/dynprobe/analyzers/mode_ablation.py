@@ -8,14 +8,12 @@ import torch
 from torch import Tensor
 
 from dynprobe.analyzers.answers import Labels
+from dynprobe.analyzers.replay import Replay
 from dynprobe.analyzers.results import Result
 from dynprobe.dynamics.ablation import Mode, Rolls, edit_of, rotated
 from dynprobe.dynamics.rounding import relative, root_mean_square, rounding_level
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording
-
-#: Sequences that are run at once.
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -136,10 +134,10 @@ def ablate_modes(
     seed : int
         Of both draws.
     """
-    runs = _Replay.of(recording, n_sequences, seed)
+    runs = Replay.of(recording, n_sequences, seed)
     if runs is None:
         return None
-    plain = runs.final(system, None, origin, "keep")
+    plain = runs.final(system)
     logits = readout(plain)
     labels = Labels.of(runs.labels, readout.n_classes)
     answers = labels.answers(logits)
@@ -155,7 +153,8 @@ def ablate_modes(
         return _compare(edited, logits, labels, blur)
 
     def outcome(projector: Tensor, mode: Mode) -> Outcome:
-        return outcome_of(readout(runs.final(system, projector, origin, mode)))
+        edit = edit_of(projector.to(runs.start), origin.to(runs.start), mode)
+        return outcome_of(readout(runs.final(system, edit)))
 
     controls = [rotated(projector, seed=seed + 1 + i) for i in range(n_random)]
     return ModeAblation(
@@ -174,55 +173,6 @@ def ablate_modes(
         random_keep=tuple(outcome(p, "keep") for p in controls),
         random_remove=tuple(outcome(p, "remove") for p in controls),
     )
-
-
-@dataclass(frozen=True)
-class _Replay:
-    """Sequences to run: (n, ...), of which the first `lengths` inputs are valid."""
-
-    start: Tensor
-    inputs: Tensor
-    lengths: Tensor
-    recorded: Tensor
-    labels: Tensor | None
-    dtype: torch.dtype  # that the states were recorded in
-
-    @classmethod
-    def of(cls, rec: Recording, n: int, seed: int) -> _Replay | None:
-        if rec.inputs is None:
-            return None
-        # without the initial state, from the first recorded one on
-        skip = 1 if rec.initial is None else 0
-        able = (rec.lengths > skip).nonzero().flatten()
-        if len(able) == 0:
-            return None
-        generator = torch.Generator().manual_seed(seed)
-        rows = able[torch.randperm(len(able), generator=generator)[:n]].sort().values
-        states = rec.states
-        dtype = torch.promote_types(states.dtype, torch.float32)
-        at = rows.to(states.device)
-        start = states[at, 0] if rec.initial is None else rec.initial[at]
-        return cls(
-            start.to(dtype),
-            rec.inputs[at, skip:].to(dtype),
-            (rec.lengths[rows] - skip).to(states.device),
-            rec.final[at].to(dtype),
-            None if rec.labels is None else rec.labels.cpu()[rows.cpu()],
-            states.dtype,
-        )
-
-    def final(self, system: Rolls, projector: Tensor | None, origin: Tensor, mode: Mode) -> Tensor:
-        """(n, state_dim), the last valid states of a run; without projector an unedited one."""
-        edit = None
-        if projector is not None:
-            edit = edit_of(projector.to(self.start), origin.to(self.start), mode)
-        out = []
-        for rows in torch.arange(len(self.start), device=self.start.device).split(BATCH):
-            last = self.lengths[rows] - 1
-            inputs = self.inputs[rows, : int(last.max()) + 1]
-            states = system.rollout(self.start[rows], inputs, edit)
-            out.append(states[torch.arange(len(rows), device=states.device), last])
-        return torch.cat(out)
 
 
 def _compare(logits: Tensor, unedited: Tensor, labels: Labels, blur: Tensor) -> Outcome:

@@ -36,6 +36,11 @@ BUILT_IN = {
         BuiltIn("fixed_points", f"{_HERE}.fixed_points", "FixedPointSearch"),
         BuiltIn("integration_direction", f"{_HERE}.integration_direction", "IntegrationDirection"),
         BuiltIn("state_spectrum", f"{_HERE}.state_spectrum", "StateSpectrum"),
+        BuiltIn("readout_geometry", f"{_HERE}.readout_geometry", "ReadoutSimplex"),
+        BuiltIn("components_accuracy", f"{_HERE}.components_accuracy", "ComponentsAccuracy"),
+        BuiltIn("order_shuffle", f"{_HERE}.order_shuffle", "OrderShuffle"),
+        BuiltIn("word_counts", f"{_HERE}.word_counts", "WordCounts"),
+        BuiltIn("bag_of_words", f"{_HERE}.bag_of_words", "BagOfWords"),
     )
 }
 _REGISTERED: dict[str, type[Analyzer]] = {}

@@ -165,7 +165,8 @@ def certify(system: Map, states: Tensor, inputs: Tensor, cuts: Cuts) -> Certific
         & (q <= cuts.slow * cuts.scale**2)
         & (step <= LANDED * cuts.scale)
     )
-    slow[slow.clone()] = _lingers(system, states[slow], inputs[slow], residual[slow])
+    if bool(slow.any()):
+        slow[slow.clone()] = _lingers(system, states[slow], inputs[slow], residual[slow])
     status = torch.full_like(slow_dims, int(Status.UNCONVERGED))
     status[slow] = int(Status.SLOW)
     status[fixed] = int(Status.FIXED)

@@ -29,8 +29,9 @@ from dynprobe.dynamics.zeros import Zeros
 SAME_POINT = 1e-3
 #: Steps the network itself takes from a seed that led nowhere, before Newton's method tries again.
 RUN_ON = 20
-#: Bytes of Jacobians worked on at once: what stays in a processor's cache, and what fills a GPU.
-CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
+#: Bytes of Jacobians worked on at once: on a processor a compromise between its cache and the calls
+#: that each portion costs, on a GPU what fills it.
+CHUNK_BYTES = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}
 #: Numbers in a state from which no Jacobian is formed for every seed.
 LARGE = 1000
 #: Rounds of new seeds; seeds of one (half between known points, half from all over the box), and
@@ -158,32 +159,49 @@ class ConditionSearch:
         )
         which = found.known.cpu()
         left = (found.converged.cpu() & (which < 0)).nonzero().flatten()
-        while len(left):
-            first = left[:1]
-            number = self._learn(found.states[first], x[first], index[first])
-            assert self.known is not None
-            apart = (found.states[left] - found.states[first]).norm(dim=1)
-            same = apart <= MERGE * unit(found.states[first], self.cuts.scale)
-            if not self.shared:
-                same &= (x[left] == x[first]).all(1)
-            same = same.cpu()
-            which[left[same]] = number
-            left = left[~same]
+        which[left] = self._learn(found.states[left], x[left], index[left])
         return which
 
-    def _learn(self, state: Tensor, x: Tensor, seed: Tensor) -> int:
-        """Certify a zero unless it is known; its number."""
+    def _learn(self, states: Tensor, x: Tensor, seeds: Tensor) -> Tensor:
+        """The number of each zero, (zeros,); those that are not known yet are certified first."""
+        numbers = torch.full((len(states),), -1, dtype=torch.int64)
         if self.known is not None:
-            distance = (self.known.states - state.cpu()).norm(dim=1)
-            if not self.shared:
-                distance[(self.known.inputs != x.cpu()).any(1)] = torch.inf
-            if float(distance.min()) <= MERGE * float(unit(state[0], self.cuts.scale)):
-                return int(distance.argmin())
-        point = self._certified(state, x, seed)
-        self.known = point if self.known is None else join([self.known, point])
-        if self.system.state_dim < LARGE:
-            self.zeros.add(state[0], self.system.root_jacobian(state, x)[0])
-        return len(self.known) - 1
+            for number, (at, held) in enumerate(
+                zip(self.known.states, self.known.inputs, strict=True)
+            ):
+                numbers[self._same(states, x, at.to(states), held.to(x)) & (numbers < 0)] = number
+        new: list[int] = []
+        count = 0 if self.known is None else len(self.known)
+        while bool((numbers < 0).any()):
+            first = int((numbers < 0).nonzero()[0])
+            same = self._same(states, x, states[first], x[first]) & (numbers < 0)
+            same[first] = True
+            numbers[same] = count + len(new)
+            new.append(first)
+        for rows in torch.tensor(new, dtype=torch.int64).split(self._portion()):
+            points = self._certified(states[rows], x[rows], seeds[rows])
+            self.known = points if self.known is None else join([self.known, points])
+            if self.system.state_dim < LARGE:
+                for at, jac in zip(
+                    states[rows], self.system.root_jacobian(states[rows], x[rows]), strict=True
+                ):
+                    self.zeros.add(at, jac)
+        return numbers
+
+    def _same(self, states: Tensor, x: Tensor, at: Tensor, held: Tensor) -> Tensor:
+        """(states,), which of the zeros are the one at a place, under its input."""
+        apart = (states - at).norm(dim=1)
+        size = torch.minimum(unit(states, self.cuts.scale), unit(at, self.cuts.scale))
+        same: Tensor = apart <= MERGE * size
+        if not self.shared:
+            same &= (x == held).all(1)
+        here: Tensor = same.cpu()
+        return here
+
+    def _portion(self) -> int:
+        """How many Jacobians are worked on at once."""
+        budget = CHUNK_BYTES["cuda" if self.start.is_cuda else "cpu"]
+        return max(1, budget // (8 * self.system.state_dim**2))
 
     def _known_at(self, which: Tensor, start: Tensor, x: Tensor, index: Tensor) -> FixedPoints:
         """One row for each seed: the known zero it reached, or the seed itself."""
@@ -198,10 +216,9 @@ class ConditionSearch:
         """The point of the slow manifold next to each seed, certified."""
         system = self.system
         eye = torch.eye(system.state_dim, dtype=start.dtype, device=start.device)
-        # a Jacobian for each seed, however large the state
-        size = max(1, CHUNK_BYTES["cuda" if start.is_cuda else "cpu"] // (8 * eye.numel()))
         points = []
-        for at in torch.arange(len(start)).split(size):
+        # a Jacobian for each seed, however large the state
+        for at in torch.arange(len(start)).split(self._portion()):
             held = x[at]
 
             def residual(s: Tensor, i: Tensor, held: Tensor = held) -> Tensor:

@@ -11,6 +11,10 @@ from dynprobe.dynamics.lu import LU, least_singular
 
 #: A pivot this small against the largest means that the Jacobian is singular.
 SINGULAR = 1e-9
+#: A float32 factorisation will do while no pivot is smaller than this against the largest...
+WELL_CONDITIONED = 1e-4
+#: ...and saves something from matrices of this size on.
+HALF_FROM = 64
 #: How many of the least singular values are looked at first.
 BLOCK = 8
 
@@ -20,7 +24,7 @@ def finite_part(jac: Tensor) -> tuple[Tensor, Tensor]:
 
     A factorisation of one such matrix would raise and take the whole batch down.
     """
-    finite = jac.isfinite().all(-1).all(-1)
+    finite = jac.sum(dim=(-2, -1)).isfinite()  # a sum reads them once
     if bool(finite.all()):
         return jac, finite
     eye = torch.eye(jac.shape[-1], dtype=jac.dtype, device=jac.device)
@@ -29,7 +33,11 @@ def finite_part(jac: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class FullCorrection:
-    """-J^-1 r."""
+    """-J^-1 r.
+
+    From a factorisation in float32 where every matrix is well enough conditioned for it: the
+    residuals are float64, so what rounding leaves of a step is found by the next one.
+    """
 
     lu: LU
     finite: Tensor
@@ -38,6 +46,10 @@ class FullCorrection:
     def of(cls, jac: Tensor) -> FullCorrection:
         """Factor (batch, n, n)."""
         jac, finite = finite_part(jac)
+        if jac.shape[-1] >= HALF_FROM:
+            lu = LU.of(jac.float())
+            if bool((lu.pivot_ratio > WELL_CONDITIONED).all()):
+                return cls(lu, finite)
         return cls(LU.of(jac), finite)
 
     @property
@@ -48,7 +60,8 @@ class FullCorrection:
         return FullCorrection(self.lu.take(rows), self.finite[rows])
 
     def __call__(self, r: Tensor) -> Tensor:
-        return -self.lu.solve(r.unsqueeze(-1)).squeeze(-1)
+        x = self.lu.solve(r.unsqueeze(-1).to(self.lu.factors.dtype)).squeeze(-1)
+        return -x.to(r.dtype)
 
 
 @dataclass(frozen=True)

@@ -43,3 +43,11 @@ def random_share(n: int, k: int, quantile: float, *, seed: int, draws: int = 10_
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(draws, n, generator=generator, dtype=torch.float64).square()
     return float((x[:, :k].sum(1) / x.sum(1)).quantile(quantile))
+
+
+def random_angle(n: int, quantile: float, *, seed: int, draws: int = 10_000) -> float:
+    """A quantile of the angle between two random directions of R^n, degrees; its mean is 90."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(draws, n, generator=generator, dtype=torch.float64)
+    cosine = x[:, 0] / x.norm(dim=1)  # one of the two may be taken as an axis
+    return float(torch.rad2deg(cosine.arccos()).quantile(quantile))

@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from dynprobe.study.spectrum import Spectrum, centred_spectrum
+from dynprobe.dimension.spectrum import Spectrum, centred_spectrum
 from dynprobe.tasks.text import TextTask
 
 

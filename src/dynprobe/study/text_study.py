@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from dynprobe.dimension.spectrum import centred_spectrum
+from dynprobe.geometry.word_counts import class_word_frequencies
 from dynprobe.nn import RNNClassifier
 from dynprobe.probe import attach
 from dynprobe.report import Report
@@ -14,7 +16,6 @@ from dynprobe.study.bag_of_words import bag_of_words
 from dynprobe.study.demo import Stage, quiet
 from dynprobe.study.evaluate import evaluate
 from dynprobe.study.train_text import train_text
-from dynprobe.study.word_counts import latent_semantic_dimension
 from dynprobe.tasks import text
 
 #: Documents of the test part that are recorded and analysed (Aitken et al. 2020 use 256).
@@ -89,8 +90,10 @@ def run_text(
     progress("word counts", 0, 1)
     words = bag_of_words(task)
     training, test = task.split("train"), task.split("test")
-    predicted = latent_semantic_dimension(
-        training.tokens, training.labels, len(task.vocabulary), task.n_classes
+    predicted = centred_spectrum(
+        class_word_frequencies(
+            training.tokens, training.labels, len(task.vocabulary), task.n_classes
+        )
     )
     progress("word counts", 1, 1)
     accuracy = evaluate(network, test.batches(128))
