@@ -219,9 +219,9 @@ def test_a_bad_file_is_named_with_its_line(
 
 def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
     check_error(tmp_path / "none.csv", "none.csv", "no such file or folder")
-    check_error(tmp_path, "neither train.csv nor train.tsv")
+    check_error(tmp_path, "none of train.csv, train.tsv, train.jsonl, train.txt")
     (tmp_path / "t.xlsx").write_text("x")
-    check_error(tmp_path / "t.xlsx", "t.xlsx", "neither .csv nor .tsv")
+    check_error(tmp_path / "t.xlsx", "t.xlsx", "none of .csv, .tsv, .jsonl, .txt")
 
 
 def test_a_folder_that_leaves_a_choice_is_refused(tmp_path: Path) -> None:

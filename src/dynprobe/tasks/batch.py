@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Token sequences of possibly different lengths, with one label each.
+    """Token sequences of possibly different lengths, with a label or several labels each.
 
     Attributes
     ----------
@@ -21,7 +21,8 @@ class Batch:
     lengths
         Number of valid tokens, int64, ``(sequences,)``, each at least 1.
     labels
-        Class indices, int64, ``(sequences,)``.
+        Class indices, int64, ``(sequences,)``; or one bool per label, ``(sequences, labels)``,
+        where several may hold at once.
     """
 
     tokens: Tensor

@@ -7,6 +7,8 @@ Aitken et al. 2020 (arXiv 2010.15114) do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -43,6 +45,59 @@ def uniform_counts(lengths: Tensor, n_words: int, generator: torch.Generator) ->
     return walls.diff(dim=1) - 1
 
 
+def untied_counts(
+    lengths: Tensor,
+    n_words: int,
+    tied: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+) -> Tensor:
+    """Draw counts uniformly among those that are not tied: tied ones are drawn anew.
+
+    Parameters
+    ----------
+    lengths, n_words, generator
+        As in :func:`uniform_counts`.
+    tied
+        Takes counts ``(sequences, n_words)`` and says of each whether it is tied, bool,
+        ``(sequences,)``. Of every length some counts must not be.
+
+    Returns
+    -------
+    Tensor
+        Int64, ``(sequences, n_words)``.
+    """
+    counts = uniform_counts(lengths, n_words, generator)
+    again = tied(counts).nonzero().squeeze(1)
+    while len(again):
+        # Same length again: dropping the sequence would favour lengths that tie less often.
+        counts[again] = uniform_counts(lengths[again], n_words, generator)
+        again = again[tied(counts[again])]
+    return counts
+
+
+def random_order(lengths: Tensor, width: int, generator: torch.Generator) -> Tensor:
+    """Draw an order of each sequence's steps in which its padding stays at the end.
+
+    Parameters
+    ----------
+    lengths
+        Int64, ``(sequences,)``.
+    width
+        Number of steps with padding, at least the largest length.
+    generator
+        Source of randomness.
+
+    Returns
+    -------
+    Tensor
+        Which step comes at each place, int64, ``(sequences, width)``. Every order of the first
+        ``lengths`` steps is equally likely.
+    """
+    keys = torch.rand(len(lengths), width, dtype=torch.float64, generator=generator)
+    keys.masked_fill_(torch.arange(width) >= lengths[:, None], 2.0)
+    return keys.argsort(dim=1)
+
+
 def shuffled_words(counts: Tensor, generator: torch.Generator) -> Tensor:
     """Lay out each row's words in random order.
 
@@ -63,6 +118,4 @@ def shuffled_words(counts: Tensor, generator: torch.Generator) -> Tensor:
     width = int(ends[:, -1].max())
     steps = torch.arange(width).expand(len(counts), width).contiguous()
     ordered = torch.searchsorted(ends, steps, right=True)
-    keys = torch.rand(len(counts), width, dtype=torch.float64, generator=generator)
-    keys.masked_fill_(steps >= ends[:, -1:], 2.0)
-    return ordered.gather(1, keys.argsort(dim=1))
+    return ordered.gather(1, random_order(ends[:, -1], width, generator))

@@ -1,9 +1,14 @@
-"""Cutting a labelled data set into parts that hold the classes in the same shares."""
+"""Cutting a labelled data set into parts that hold the classes in the same shares, or equal ones.
+
+Where a row has several labels, each combination of labels that occurs is a class of its own.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from dynprobe.tasks.balance import first_of_each
 
 
 def stratified_parts(
@@ -17,7 +22,7 @@ def stratified_parts(
     Parameters
     ----------
     labels
-        Class indices, int64, ``(rows,)``.
+        Class indices, int64, ``(rows,)``, or bool, ``(rows, labels)``.
     fractions
         Shares of the two parts; 0 leaves a part empty.
     generator
@@ -28,6 +33,7 @@ def stratified_parts(
     tuple of Tensor
         Row indices, ascending, of the remainder and the two parts.
     """
+    labels = _combinations(labels)
     parts: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
     for label in sorted(set(labels.tolist())):
         rows = (labels == label).nonzero().squeeze(1)
@@ -41,3 +47,36 @@ def stratified_parts(
         parts[0].append(rows[first + second :])
     remainder, one, two = (torch.cat(part).sort().values for part in parts)
     return remainder, one, two
+
+
+def equal_shares(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Choose rows at random so that every class has as many as the rarest one.
+
+    Parameters
+    ----------
+    labels
+        Class indices, int64, ``(rows,)``, or bool, ``(rows, labels)``; classes without rows do
+        not count.
+    generator
+        Source of randomness.
+
+    Returns
+    -------
+    Tensor
+        Row indices, ascending, int64.
+    """
+    labels = _combinations(labels)
+    if len(labels) == 0:
+        return torch.arange(0)
+    smallest = torch.unique(labels, return_counts=True)[1].min()
+    order = torch.randperm(len(labels), generator=generator)
+    wanted = smallest.expand(int(labels.max()) + 1)
+    return order[first_of_each(labels[order], wanted)].sort().values
+
+
+def _combinations(labels: Tensor) -> Tensor:
+    """Number the combinations of labels that occur, int64, ``(rows,)``."""
+    if labels.dim() == 1:
+        return labels
+    numbers: Tensor = torch.unique(labels, dim=0, return_inverse=True)[1]
+    return numbers

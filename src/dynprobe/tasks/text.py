@@ -1,22 +1,26 @@
-"""Labelled texts from CSV or TSV files."""
+"""Labelled texts from files or tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from dynprobe.errors import DataError
-from dynprobe.tasks.classes import find_classes, read_class_names
-from dynprobe.tasks.labelled_file import DELIMITERS, LabelledFile, read_labelled_file
-from dynprobe.tasks.stratified import stratified_parts
+from dynprobe.tasks.classes import find_classes
+from dynprobe.tasks.labelled_texts import LabelledTexts
+from dynprobe.tasks.reduction import reduce_classes
+from dynprobe.tasks.rows import Rows
+from dynprobe.tasks.sources import Source, read_source
+from dynprobe.tasks.stratified import equal_shares
+from dynprobe.tasks.tables import Table
+from dynprobe.tasks.text_parts import PARTS, all_parts
 from dynprobe.tasks.text_split import TextSplit
 from dynprobe.tasks.words import PAD, SPECIAL_WORDS, frequent_words, word_ids
-
-VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +34,9 @@ class TextTask:
     vocabulary
         Words by id; 0 is ``"<pad>"``, 1 is ``"<unk>"``.
     class_names
-        Class names by index.
+        Class names by index; names of the labels where several may hold at once.
     max_length
-        Texts are cut to this many words.
+        No text has more words; longer ones were cut or dropped.
     splits
         The parts by name: ``"train"``, ``"validation"``, ``"test"``.
     """
@@ -49,6 +53,11 @@ class TextTask:
         return len(self.class_names)
 
     @property
+    def multilabel(self) -> bool:
+        """Whether several labels may hold at once: labels are then bool, ``(rows, n_classes)``."""
+        return self.splits["train"].labels.dim() == 2
+
+    @property
     def padding_idx(self) -> int:
         """The id of ``"<pad>"``."""
         return PAD
@@ -57,6 +66,11 @@ class TextTask:
     def n_cut(self) -> int:
         """How many texts of all parts were longer than `max_length` and lost their end."""
         return sum(split.n_cut for split in self.splits.values())
+
+    @property
+    def n_dropped(self) -> int:
+        """How many texts of all parts were longer than `max_length` and were left out."""
+        return sum(split.n_dropped for split in self.splits.values())
 
     def split(self, name: str) -> TextSplit:
         """Return the part called `name`.
@@ -77,40 +91,76 @@ class TextTask:
 
 
 def text(
-    path: str | Path,
+    source: str | Path | Table | Mapping[str, Table],
     *,
     text_column: str = "text",
     label_column: str = "label",
+    multilabel: bool | None = None,
+    phrases: bool = False,
+    merge: Mapping[str, Sequence[str]] | None = None,
+    classes: Sequence[str] | None = None,
+    balanced: bool = False,
     vocabulary_size: int = 10_000,
     max_length: int = 256,
+    overlong: Literal["cut", "drop"] = "cut",
     validation: float = 0.1,
     test: float = 0.1,
     seed: int = 0,
 ) -> TextTask:
-    """Read labelled texts and split them for training, validation and test.
+    r"""Read labelled texts and split them for training, validation and test.
 
     Texts are lower-cased and split into words (runs of letters and digits; punctuation is left
-    out). Over-long texts are cut, not dropped, and `TextTask.n_cut` says how many.
+    out).
 
     Parameters
     ----------
-    path
-        A ``.csv`` or ``.tsv`` file with a row of column names; or a folder with ``train.csv`` or
-        ``train.tsv`` and, where they exist, ``validation`` (or ``valid``, ``val``, ``dev``),
-        ``test``, and ``classes.txt`` with one class name per line in label order. Parts without
-        a file of their own are cut from the training rows.
+    source
+        A file, recognised by its name:
+
+        * ``.csv``, ``.tsv``: a row of column names, then a text and its label a row;
+        * ``.jsonl``: an object a line with the two columns as keys;
+        * ``.txt``: a tree a line, as in the Stanford Sentiment Treebank, whose root is labelled.
+
+        Or a folder with ``train`` and, where they exist, ``validation`` (or ``valid``, ``val``,
+        ``dev``) and ``test``, each with one of these endings, and a list of class names, one a
+        line in label order: ``classes.txt``, or ``labels.txt`` where several labels may hold at
+        once. Or a table with ``column_names`` and columns by name, such as a Hugging Face
+        ``Dataset``, or a mapping of such tables by part, such as a ``DatasetDict``. Parts that
+        are not there are cut from the training rows.
     text_column, label_column
         Names of the columns. Labels are integers or class names.
+    multilabel
+        Whether any number of labels may hold at once; they are then bool,
+        ``(rows, n_classes)``, and written as a list in JSON and tables, separated by commas in
+        files, which may then lack the row of column names (text first, labels second: GoEmotions).
+        None: where the folder has a ``labels.txt``, or the first row of JSON or a table has a
+        list.
+    phrases
+        Train on every labelled phrase of the trees and not only on the sentences. Validation and
+        test are sentences, and their trees are not trained on.
+    merge
+        Classes to join: new name to the old names, such as
+        ``{"negative": ["very negative", "negative"]}``. A joined label holds where one of its
+        members does.
+    classes
+        Names of the classes to keep after joining, in this order. Rows of other classes are left
+        out; where several labels may hold, rows stay and lose the other labels.
+    balanced
+        Leave out rows at random, in every part, until all classes have as many as the rarest;
+        where several labels may hold, until all combinations of labels that occur do.
     vocabulary_size
         Largest number of words, the two special ones included; the most frequent training words
         are kept.
     max_length
         Largest number of words in a text.
+    overlong
+        What becomes of longer texts: ``"cut"`` or ``"drop"``. `TextTask.n_cut` and
+        `TextTask.n_dropped` say how many; `TextSplit.cut` and `TextSplit.dropped` say which.
     validation, test
-        Shares of the training rows to cut off, where the part has no file of its own. Every
+        Shares of the training rows to cut off, where the part is not there. Every
         class is cut in the same shares.
     seed
-        Decides which rows are cut off.
+        Decides which rows are cut off, and which are left out for balance.
 
     Returns
     -------
@@ -120,11 +170,65 @@ def text(
     Raises
     ------
     DataError
-        If a file cannot be read as labelled text, naming file and line, or has too few rows to
-        split.
+        If the source cannot be read as labelled text, naming file and line, or has too few rows
+        to split.
     ValueError
-        If an argument is out of range.
+        If an argument is out of range, or `merge` or `classes` names no class.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "reviews.jsonl"
+    ...     rows = ['{"text": "good", "label": "yes"}', '{"text": "not bad", "label": "no"}'] * 9
+    ...     _ = path.write_text("\n".join(rows))
+    ...     task = text(path)
+    >>> task.class_names, {part: len(split) for part, split in task.splits.items()}
+    (['no', 'yes'], {'train': 14, 'validation': 2, 'test': 2})
     """
+    _check_arguments(vocabulary_size, max_length, overlong, validation, test)
+    read = read_source(source, text_column, label_column, multilabel=multilabel, phrases=phrases)
+    training = read.parts["train"]
+    found = find_classes(training, read.names)
+    reduction = reduce_classes(found.names, classes, merge)
+    if len(reduction.names) < (1 if training.several else 2):
+        raise ValueError(
+            f"merge and classes leave {len(reduction.names)} of the classes, too few for a "
+            f"classifier. The classes are: {', '.join(found.names)}."
+        )
+
+    def labelled(rows: Rows) -> LabelledTexts:
+        kept, labels = reduction.apply(found.indices(rows))
+        at = kept.tolist()
+        return LabelledTexts([rows.texts[i] for i in at], labels, [rows.place(i) for i in at])
+
+    parts = {name: labelled(rows) for name, rows in read.parts.items()}
+    if len(parts["train"]) == 0:
+        raise _nothing_left(read)
+    generator = torch.Generator().manual_seed(seed)
+    shares = {"validation": validation, "test": test}
+    phrases_of = None if read.phrases is None else labelled(read.phrases)
+    parts = all_parts(parts, shares, generator, phrases_of)
+
+    dropped: dict[str, list[str]] = {name: [] for name in parts}
+    if overlong == "drop":
+        for name in PARTS:
+            parts[name], dropped[name] = parts[name].up_to(max_length)
+    if balanced:
+        for name in PARTS:
+            parts[name] = parts[name].only(equal_shares(parts[name].labels, generator))
+    if len(parts["train"]) == 0:
+        raise _nothing_left(read)
+    vocabulary = frequent_words(parts["train"].texts, vocabulary_size)
+    ids = {word: index for index, word in enumerate(vocabulary)}
+    splits = {name: parts[name].encoded(ids, max_length, dropped[name]) for name in PARTS}
+    return TextTask(read.name, vocabulary, reduction.names, max_length, splits)
+
+
+def _check_arguments(
+    vocabulary_size: int, max_length: int, overlong: str, validation: float, test: float
+) -> None:
     if vocabulary_size <= len(SPECIAL_WORDS):
         raise ValueError(
             f"vocabulary_size is {vocabulary_size}, of which {len(SPECIAL_WORDS)} are special "
@@ -132,86 +236,17 @@ def text(
         )
     if max_length < 1:
         raise ValueError(f"max_length is {max_length}. Pass at least 1 word.")
+    if overlong not in ("cut", "drop"):
+        raise ValueError(f"overlong is {overlong!r}. Pass 'cut' or 'drop'.")
     if validation < 0 or test < 0 or validation + test >= 1:
         raise ValueError(
             f"validation is {validation} and test is {test}. Pass shares from 0 whose sum is "
             "below 1, so that rows are left for training."
         )
-    path = Path(path)
-    files = _find_files(path)
-    read = {
-        name: read_labelled_file(file, text_column, label_column) for name, file in files.items()
-    }
-    classes = find_classes(read["train"], read_class_names(path / "classes.txt"))
-    rows: dict[str, tuple[list[str], Tensor]] = {
-        name: (file.texts, classes.indices(file)) for name, file in read.items()
-    }
-    shares = (
-        0.0 if "validation" in rows else validation,
-        0.0 if "test" in rows else test,
+
+
+def _nothing_left(read: Source) -> DataError:
+    return DataError(
+        f"{read.parts['train'].source}: no text is left for training. Keep more classes, or pass "
+        "a larger max_length."
     )
-    texts, labels = rows["train"]
-    kept, *parts = stratified_parts(labels, shares, torch.Generator().manual_seed(seed))
-    rows["train"] = _take(texts, labels, kept)
-    for name, share, part in zip(("validation", "test"), shares, parts, strict=True):
-        if share and len(part) == 0:
-            raise DataError(_too_few(read["train"], name))
-        rows.setdefault(name, _take(texts, labels, part))
-
-    vocabulary = frequent_words(rows["train"][0], vocabulary_size)
-    ids = {word: index for index, word in enumerate(vocabulary)}
-    splits = {
-        name: _encoded(*rows[name], ids, max_length) for name in ("train", "validation", "test")
-    }
-    return TextTask(path.stem, vocabulary, classes.names, max_length, splits)
-
-
-def _find_files(path: Path) -> dict[str, Path]:
-    """Return the files of the parts; one file alone is the training part."""
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file or folder. Check the path.")
-    if not path.is_dir():
-        return {"train": path}
-    files: dict[str, Path] = {}
-    for name, stems in (
-        ("train", ("train",)),
-        ("validation", VALIDATION_NAMES),
-        ("test", ("test",)),
-    ):
-        found = [
-            path / (stem + suffix)
-            for stem in stems
-            for suffix in DELIMITERS
-            if (path / (stem + suffix)).is_file()
-        ]
-        if len(found) > 1:
-            raise DataError(
-                f"{path}: both {found[0].name} and {found[1].name} could be the {name} part. "
-                "Keep one of them."
-            )
-        files.update((name, file) for file in found)
-    if "train" not in files:
-        raise DataError(
-            f"{path}: the folder holds neither train.csv nor train.tsv. Add one, or pass the path "
-            "of a single file."
-        )
-    return files
-
-
-def _take(texts: list[str], labels: Tensor, rows: Tensor) -> tuple[list[str], Tensor]:
-    return [texts[i] for i in rows.tolist()], labels[rows]
-
-
-def _too_few(file: LabelledFile, part: str) -> str:
-    return (
-        f"{file.path}: {len(file.texts)} rows are too few to cut off a {part} part, which needs "
-        f"three rows of a class. Add rows, or pass {part}=0."
-    )
-
-
-def _encoded(
-    texts: list[str], labels: Tensor, ids: Mapping[str, int], max_length: int
-) -> TextSplit:
-    tokens = [word_ids(text, ids) for text in texts]
-    n_cut = sum(len(sequence) > max_length for sequence in tokens)
-    return TextSplit(texts, labels, [sequence[:max_length] for sequence in tokens], n_cut)

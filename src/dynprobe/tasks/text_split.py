@@ -23,17 +23,32 @@ class TextSplit:
     texts
         The texts as written.
     labels
-        Class indices, int64, ``(rows,)``.
+        Class indices, int64, ``(rows,)``; or one bool per label, ``(rows, labels)``, where
+        several may hold at once.
     tokens
-        Word ids of each text, a list of int64 ``(words,)``, cut to the task's `max_length`.
-    n_cut
-        How many texts were longer than `max_length` and lost their end.
+        Word ids of each text, a list of int64 ``(words,)``, none longer than the task's
+        `max_length`.
+    cut
+        Where the texts that were longer and lost their end were read: file and line.
+    dropped
+        Where the texts that were longer and were left out were read.
     """
 
     texts: list[str]
     labels: Tensor
     tokens: list[Tensor]
-    n_cut: int
+    cut: list[str]
+    dropped: list[str]
+
+    @property
+    def n_cut(self) -> int:
+        """How many texts lost their end."""
+        return len(self.cut)
+
+    @property
+    def n_dropped(self) -> int:
+        """How many texts were left out."""
+        return len(self.dropped)
 
     def __len__(self) -> int:
         return len(self.texts)
