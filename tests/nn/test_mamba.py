@@ -13,7 +13,12 @@ from torch import Tensor, nn
 
 import dynprobe
 from dynprobe.errors import BackendError, ShapeError
-from dynprobe.nn import MambaClassifier, MambaMixer, selective_scan
+from dynprobe.nn import (
+    MambaClassifier,
+    MambaMixer,
+    TransformersMambaClassifier,
+    selective_scan,
+)
 from dynprobe.nn.mamba import scan_states, steps
 
 
@@ -131,6 +136,8 @@ def build(layers: int = 1, **arguments: object) -> MambaClassifier:
         for name, p in model.named_parameters():
             if p.dim() >= 2 and "A_log" not in name:
                 p.add_(0.2 * torch.randn(p.shape, generator=generator))
+        if model.embeddings.padding_idx is not None:
+            model.embeddings.weight[model.embeddings.padding_idx] = 0
     return model
 
 
@@ -175,9 +182,31 @@ def test_weights_come_back_from_transformers() -> None:
     tokens, n = batch(LENGTHS["padded"])
     assert torch.equal(again(tokens, n), ours(tokens, n))
     theirs = ours.to_transformers()
+    theirs.readout.bias = nn.Parameter(torch.zeros(3))
+    with pytest.raises(ValueError, match="readout.bias is True"):
+        MambaClassifier.from_transformers(theirs)
+    theirs.readout.bias = None
     theirs.model.config.use_bias = True
     with pytest.raises(ValueError, match="use_bias is True"):
         MambaClassifier.from_transformers(theirs)
+
+
+def test_a_model_of_transformers_comes_over() -> None:
+    from transformers import MambaConfig, MambaModel
+
+    config = MambaConfig(vocab_size=9, hidden_size=20, num_hidden_layers=2, state_size=5)
+    readout = nn.Linear(20, 3, bias=False)
+    theirs = TransformersMambaClassifier(MambaModel(config), readout)
+    ours = MambaClassifier.from_transformers(theirs)
+    tokens, n = batch(LENGTHS["padded"])
+    tokens[:, 0] = 0  # transformers' padding word by default, and a word of this vocabulary
+    a, b = ours(tokens, n), theirs(tokens, n)
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    b.sum().backward()
+    a.sum().backward()
+    torch.testing.assert_close(
+        ours.embeddings.weight.grad, theirs.model.embeddings.weight.grad, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_what_stands_after_the_end_has_no_effect() -> None:

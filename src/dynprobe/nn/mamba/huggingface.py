@@ -84,7 +84,10 @@ def from_transformers(model: TransformersMambaClassifier) -> MambaClassifier:
                 f"{name} is {value}, and a MambaClassifier has {wanted}. Keep this model as it is: "
                 "a probe reads it, too."
             )
-    like = model.readout.weight
+    like, padding = model.readout.weight, config.pad_token_id
+    # transformers names a padding word by default; where it has a vector, it is a word like others
+    if padding is not None and bool(model.model.embeddings.weight[padding].any()):
+        padding = None
     found = MambaClassifier(
         config.vocab_size,
         len(like),
@@ -93,7 +96,7 @@ def from_transformers(model: TransformersMambaClassifier) -> MambaClassifier:
         state_size=config.state_size,
         conv_kernel=config.conv_kernel,
         expand=config.expand,
-        padding_idx=config.pad_token_id,
+        padding_idx=padding,
     ).to(like.device, like.dtype)
     weights = {**model.model.state_dict(), "readout.weight": like}
     found.load_state_dict(weights)
