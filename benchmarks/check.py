@@ -201,6 +201,15 @@ TARGETS = [
                lambda f, n=n: f["share of the bound"][f"stack of {n}"], lambda v: v >= 0.5)
         for n in (1, 2, 5)
     ),
+    Target("mamba_scan", "scan, ours / plain loop, time", "<= 1",
+           lambda f: f["seconds"]["scan, ours"] / f["seconds"]["scan, plain loop"],
+           lambda v: v <= 1),
+    Target("mamba_scan", "training step, ours / plain loop, time", "<= 1",
+           lambda f: f["seconds"]["step, ours"] / f["seconds"]["step, plain loop"],
+           lambda v: v <= 1),
+    Target("mamba_scan", "training step, Hugging Face / ours, time", ">= 5",
+           lambda f: f["seconds"]["step, Hugging Face"] / f["seconds"]["step, ours"],
+           lambda v: v >= 5),
     Target("text_ag_news_gru", "AG News test accuracy, worst seed", ">= 0.85",
            over_seeds("accuracy", min), lambda v: v >= 0.85),
 ]  # fmt: skip

@@ -65,10 +65,30 @@ def test_compare_kinds_of_models_on_counting(tmp_path):
     assert "AdamW" in page
 
 
+def test_compare_mamba_and_the_other_recurrent_kinds(tmp_path):
+    out = tmp_path / "compare.json"
+    kinds = ["mamba", "rnn"]
+    result = invoke("compare", *kinds, "--length", 6, "--steps", 2, "--out", out)
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text())
+    rows = {(row["notion"], row["measure"]): row["cells"] for row in found["rows"]}
+    missing = [
+        (*row, name)
+        for row, cells in rows.items()
+        for name, cell in cells.items()
+        if cell["missing"] and row[1] != "participation ratio of S/z"
+    ]
+    # what mamba's classifier reads is not its memory, and nothing else is left out
+    assert missing == [("memory", "linear readout", "mamba")]
+    assert rows["stream", "width"]["mamba"]["value"] == 64
+    assert rows["memory", "state"]["mamba"]["value"] == 128 * 16
+    assert rows["memory", "fixed points"]["mamba"]["text"].startswith("1, in closed form")
+
+
 def test_compare_on_a_small_text_file(tmp_path):
     out = tmp_path / "c.json"
     source = small_text(tmp_path)
-    kinds = ["lstm", "linear_transformer"]
+    kinds = ["lstm", "linear_transformer", "ugrnn", "mamba"]
     result = invoke("compare", *kinds, "--text", source, "--epochs", 1, "--out", out)
     assert result.exit_code == 0, result.output
     found = json.loads(out.read_text())

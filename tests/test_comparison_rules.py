@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dynprobe.comparison.mechanism import Mechanism
 from dynprobe.comparison.verdict import answers, geometry, mechanism, unlearned, verdict
+from dynprobe.dynamics.pushes import Attraction, Response
 from dynprobe.report.comparison import MODEL, STREAM, Cell, Dimension, Finding, Row, Similarity
 
 
@@ -69,6 +71,34 @@ def test_a_mechanism_that_could_not_be_pushed():
     found = mechanism({"a": "broken", "b": "broken"}, 50)
     assert found.answer == "cannot be told"
     assert "a, b" in found.sentence
+
+
+def mechanisms(**found):
+    """Name -> (moduli of the eigenvalues of an affine map or None, what is left of a push)."""
+    made = {}
+    for name, (eigenvalues, left) in found.items():
+        off = torch.tensor([[1.0, left]] * 3)
+        response = Response(off, torch.zeros_like(off), True, torch.arange(3))
+        push = Attraction(response, None, 0.1, 1.0, torch.full((3,), 2))
+        values = None if eigenvalues is None else torch.tensor(eigenvalues)
+        made[name] = Mechanism(values, "none", "none", push, 2)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "answer", "sentence"),
+    [
+        ((None, 0.1), (None, 0.4), "yes", "b 40 % is left (it is pulled back)"),
+        ((None, 0.1), (None, 0.8), "no", "b 80 % is left (it stays)"),
+        ((None, 0.1), ([0.9, 0.5], 0.4), "in part", "b 40 % is left (it is forgotten"),
+        ((None, 0.1), ([1.0, 1.0], 1.0), "no", "it only adds up"),
+        (([0.8, 0.5], 0.3), ([0.9, 0.5], 0.4), "yes", "a 30 % is left (it is forgotten"),
+    ],
+)
+def test_the_mechanism_is_the_fate_of_a_push_and_the_sort_of_map(a, b, answer, sentence):
+    found = mechanism(mechanisms(a=a, b=b), 50)
+    assert found.answer == answer
+    assert sentence in found.sentence
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
+from dynprobe.study.kinds import Kind
+
 if TYPE_CHECKING:
     from dynprobe.plugins import Plugin
     from dynprobe.report import Report
@@ -30,14 +32,6 @@ plugins_app = typer.Typer(invoke_without_command=True)
 app.add_typer(plugins_app, name="plugins")
 console = Console()
 errors = Console(stderr=True)
-
-
-class Kind(StrEnum):
-    """Models that can be compared from the command line."""
-
-    gru = "gru"
-    lstm = "lstm"
-    linear_transformer = "linear_transformer"
 
 
 class Task(StrEnum):

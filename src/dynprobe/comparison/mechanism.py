@@ -51,6 +51,11 @@ class Mechanism:
     manifold_dim: int
 
     @property
+    def affine(self) -> bool:
+        """Whether the map is affine in the state: a push then meets one fate wherever it is."""
+        return self.eigenvalues is not None
+
+    @property
     def accumulates(self) -> bool:
         """Whether the map forgets nothing whatever its state: every eigenvalue is 1."""
         return self.eigenvalues is not None and bool((self.eigenvalues == 1).all())

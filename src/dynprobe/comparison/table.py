@@ -203,7 +203,7 @@ def _times(m: Mechanism) -> Cell:
     if m.eigenvalues is not None:
         slowest = -1 / m.eigenvalues.log().clamp(max=-1e-300)
         taus = slowest.sort(descending=True).values[:4].tolist()
-        return Cell(", ".join(number(t) for t in taus), taus[0])
+        return Cell(", ".join(number(t) for t in taus) + " steps", taus[0])
     if isinstance(m.slow, str):
         return missing(m.slow)
     taus = m.slow.time_constants[:4, 1].tolist()

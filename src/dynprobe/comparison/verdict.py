@@ -68,23 +68,26 @@ def geometry(similarity: Similarity | None, dimensions: dict[str, Dimension | st
 
 
 def mechanism(found: dict[str, Mechanism | str], steps: float) -> Finding:
-    """Whether a push off the manifold meets the same fate."""
+    """Whether a push off the manifold meets the same fate, and by a map of the same sort.
+
+    What an affine map lets fade, it forgets: there is no place that it falls back to.
+    """
     question = "Same mechanism of memory?"
     known = {n: m for n, m in found.items() if isinstance(m, Mechanism)}
     pushed = {n: m.push for n, m in known.items() if not isinstance(m.push, str)}
     if len(pushed) < len(found):
         lacking = ", ".join(sorted(set(found) - set(pushed)))
         return Finding(question, UNKNOWN, f"The push could not be tested on {lacking}.")
-    fates = {
-        n: _fate(p.answer, median_left(p.off), known[n].accumulates) for n, p in pushed.items()
-    }
+    fates = {n: _fate(p.answer, median_left(p.off), known[n]) for n, p in pushed.items()}
     sentence = (
         f"Of a push off the visited states, after {steps:g} steps under the mean input: "
         + "; ".join(f"{name} {fate}" for name, fate in fates.items())
         + "."
     )
-    same = len({p.answer for p in pushed.values()}) == 1
-    return Finding(question, YES if same else NO, sentence)
+    if len({p.answer for p in pushed.values()}) > 1:
+        return Finding(question, NO, sentence)
+    alike = len({known[n].affine for n in pushed}) == 1
+    return Finding(question, YES if alike else PARTLY, sentence)
 
 
 def verdict(found: Sequence[Finding], lacking: Sequence[str]) -> str:
@@ -109,10 +112,12 @@ def verdict(found: Sequence[Finding], lacking: Sequence[str]) -> str:
     )
 
 
-def _fate(answer: Answer, left: float, accumulates: bool) -> str:
+def _fate(answer: Answer, left: float, found: Mechanism) -> str:
     share = f"{percent(left)} is left"
-    if accumulates:
+    if found.accumulates:
         return f"{share} (it only adds up, and corrects nothing)"
+    if answer is Answer.RETURNS and found.affine:
+        return f"{share} (it is forgotten, as whatever an affine map carries)"
     if answer is Answer.RETURNS:
         return f"{share} (it is pulled back)"
     return f"{share} (it {'grows' if answer is Answer.GROWS else 'stays'})"

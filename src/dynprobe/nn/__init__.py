@@ -1,4 +1,4 @@
-"""Models that dynprobe ships: recurrent networks, linear attention, the linear transformer."""
+"""Models that dynprobe ships: recurrent networks, linear attention and its transformer, Mamba-1."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
         LinearTransformerForSequenceClassification,
         LinearTransformerModel,
     )
+    from dynprobe.nn.mamba import MambaClassifier, MambaMixer, selective_scan
+    from dynprobe.nn.mamba.huggingface import TransformersMambaClassifier
 
 # Public name -> where it lives, imported on first use: the kernels cost little, but the
 # transformers models cost the import of transformers, several seconds.
 _ATTENTION, _TRANSFORMER = "dynprobe.nn.linear_attention", "dynprobe.nn.linear_transformer"
+_MAMBA = "dynprobe.nn.mamba"
 _LAZY = {
     "FavorFeatures": _ATTENTION,
     "LinearTransformer": _TRANSFORMER,
@@ -37,10 +40,14 @@ _LAZY = {
     "LinearTransformerForCausalLM": _TRANSFORMER,
     "LinearTransformerForSequenceClassification": _TRANSFORMER,
     "LinearTransformerModel": _TRANSFORMER,
+    "MambaClassifier": _MAMBA,
+    "MambaMixer": _MAMBA,
+    "TransformersMambaClassifier": f"{_MAMBA}.huggingface",
     "causal_linear_attention": _ATTENTION,
     "linear_attention_backend": _ATTENTION,
     "linear_attention_step": _ATTENTION,
     "noncausal_linear_attention": _ATTENTION,
+    "selective_scan": _MAMBA,
 }
 
 __all__ = [
@@ -54,12 +61,16 @@ __all__ = [
     "LinearTransformerForCausalLM",
     "LinearTransformerForSequenceClassification",
     "LinearTransformerModel",
+    "MambaClassifier",
+    "MambaMixer",
     "RNNClassifier",
+    "TransformersMambaClassifier",
     "UGRNNCell",
     "causal_linear_attention",
     "linear_attention_backend",
     "linear_attention_step",
     "noncausal_linear_attention",
+    "selective_scan",
 ]
 
 

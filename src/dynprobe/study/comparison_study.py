@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from dynprobe.capture.stream import Stream
 from dynprobe.comparison.run import compare
-from dynprobe.errors import UnknownNameError, suggest
 from dynprobe.probe import Probe, attach
 from dynprobe.report.comparison import Comparison
 from dynprobe.study.demo import PHRASES, TEST_PHRASES, Stage, quiet
 from dynprobe.study.evaluate import evaluate
 from dynprobe.study.log import Progress
-from dynprobe.study.models import KINDS, build_model
+from dynprobe.study.models import build_model, check_kind
 from dynprobe.study.recipes import RECIPES, TEXT_RECIPES
 from dynprobe.study.text_study import DOCUMENTS
 from dynprobe.tasks import categorical, text
@@ -40,7 +39,7 @@ def compare_on_counting(
     Parameters
     ----------
     kinds : sequence of str
-        Of :data:`dynprobe.study.models.KINDS`, at least two. One that is given again is trained
+        Of :class:`dynprobe.study.kinds.Kind`, at least two. One that is given again is trained
         with the next seed: how much two runs of the same kind differ.
     n_classes, length : int
         Of the task, see :func:`dynprobe.tasks.categorical`.
@@ -139,8 +138,7 @@ def compare_on_text(
 def _named(kinds: Sequence[str], seed: int) -> Iterator[tuple[str, str, int]]:
     """Name, kind and seed of each model."""
     for kind in kinds:
-        if kind not in KINDS:
-            raise UnknownNameError(f"There is no kind of model {kind!r}. {suggest(kind, KINDS)}")
+        check_kind(kind)
     for i, kind in enumerate(kinds):
         before = list(kinds[:i]).count(kind)
         yield (kind if not before else f"{kind} {before + 1}"), kind, seed + before

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from dynprobe.study.penalty import l2_penalties
+from dynprobe.study.penalty import penalty_of
 from dynprobe.study.steps import Method, trained_parameters
 
 
@@ -21,11 +21,14 @@ class Reference:
     learning_rate, decay
         The learning rate is ``learning_rate * decay ** step``.
     l2
-        Of each member: ``l2 * sum(theta ** 2)`` over all its parameters is added to its loss.
+        Of each member: ``l2 * sum(theta ** 2)`` over its parameters is added to its loss.
     clip
         Largest norm of a member's gradient, the penalty's included.
     cooldown
         Over so many last steps the learning rate also falls linearly to zero.
+    penalised
+        Which parameters `l2` applies to, :func:`dynprobe.study.penalty.penalised_parameters`; the
+        recipe has all.
     """
 
     learning_rate: float
@@ -33,17 +36,15 @@ class Reference:
     l2: tuple[float, ...]
     clip: float
     cooldown: int
+    penalised: str = "all"
 
     def method(self, model: nn.Module, batch_size: int, end: Callable[[], int]) -> Method:
         """The recipe for `model`, whose training is to end at step `end`, asked at every step."""
         parameters = trained_parameters(model)
+        penalty = penalty_of(model, self.l2, self.penalised)
 
         def rate(step: int) -> float:
             return self.decay**step * min(1.0, (end() - step) / max(self.cooldown, 1))
-
-        def penalty(rows: Sequence[Tensor]) -> Tensor:
-            l2 = torch.tensor(self.l2, dtype=rows[0].dtype, device=rows[0].device)
-            return l2 * l2_penalties(rows)
 
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, betas=(0.9, 0.99), eps=0.1)
         return Method(optimizer, rate, batch_size, self.clip, penalty)

@@ -24,6 +24,7 @@ def train(
     l2: float = 5e-4,
     clip: float = 10.0,
     cooldown: int = 0,
+    penalised: str = "all",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> TrainingLog:
@@ -53,6 +54,9 @@ def train(
         classes, length 50 and a GRU of 64 units (seeds 0, 1, 2), 2000 steps without a cooldown
         gave accuracies of 0.96 to 0.99 and two or three components for 95 % of the states'
         variance; 2500 steps, the last 300 cooling down, gave 0.998 to 1.000 and two components.
+    penalised
+        ``"all"`` parameters, or ``"weights"``, see
+        :func:`dynprobe.study.penalty.penalised_parameters`. The reference has all.
     seed
         Seed of the sequences. ``task.sample(..., seed=s)`` for a test needs another seed.
     progress
@@ -68,8 +72,10 @@ def train(
     ------
     ValueError
         If `steps` or `batch_size` is below 1, or `cooldown` is not within 0 and `steps`.
+    UnknownNameError
+        For another choice of what is penalised.
     """
     check_cooldown(cooldown, steps)
-    recipe = Reference(learning_rate, decay, (l2,), clip, cooldown)
+    recipe = Reference(learning_rate, decay, (l2,), clip, cooldown, penalised)
     method = recipe.method(model, batch_size, lambda: steps)
     return run_one(model, task, method, steps=steps, seed=seed, progress=progress)

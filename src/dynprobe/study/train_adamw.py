@@ -1,4 +1,4 @@
-"""A training recipe for transformers on synthetic tasks."""
+"""A training recipe for transformers and Mamba on synthetic tasks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dynprobe.study.log import Progress, TrainingLog
+from dynprobe.study.penalty import penalty_of
 from dynprobe.study.steps import Method, run_one, trained_parameters
 from dynprobe.tasks.task import Task
 
@@ -24,12 +25,15 @@ def train_adamw(
     warm_up: int = WARM_UP,
     cooldown: int = 0,
     clip: float = 1.0,
+    l2: float = 0.0,
+    penalised: str = "all",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> TrainingLog:
     """Train `model` on fresh sequences at every step.
 
-    Cross-entropy at the last step; AdamW, whose learning rate rises linearly over the first
+    Cross-entropy at the last step, plus ``l2 * sum(theta ** 2)`` over the penalised parameters;
+    AdamW, whose learning rate rises linearly over the first
     `warm_up` steps and falls linearly to zero over the last `cooldown`.
 
     Parameters
@@ -40,7 +44,11 @@ def train_adamw(
     task
         Where sequences come from.
     steps, batch_size, learning_rate, weight_decay, warm_up, cooldown, clip
-        See above; `clip` bounds the total norm of the gradient.
+        See above; `clip` bounds the total norm of the gradient, the penalty's included. Weight
+        decay is decoupled: it is in no gradient and applies to every parameter.
+    l2, penalised
+        A penalty in the loss, the same for models of every kind, on ``"all"`` parameters or on
+        ``"weights"``, see :func:`dynprobe.study.penalty.penalised_parameters`.
     seed
         Seed of the sequences and of dropout.
     progress
@@ -55,6 +63,8 @@ def train_adamw(
     ------
     ValueError
         If `steps` or `batch_size` is below 1.
+    UnknownNameError
+        For another choice of what is penalised.
     """
 
     def rate(step: int) -> float:
@@ -63,5 +73,6 @@ def train_adamw(
     optimizer = torch.optim.AdamW(
         trained_parameters(model), lr=learning_rate, weight_decay=weight_decay
     )
-    method = Method(optimizer, rate, batch_size, clip)
+    penalty = penalty_of(model, (l2,), penalised) if l2 else None
+    method = Method(optimizer, rate, batch_size, clip, penalty)
     return run_one(model, task, method, steps=steps, seed=seed, progress=progress)
