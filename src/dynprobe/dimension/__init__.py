@@ -17,20 +17,49 @@ from dynprobe.dimension.spectrum import components_for, participation_ratio
 
 if TYPE_CHECKING:
     from dynprobe.dimension.correlation import CorrelationDimension
+    from dynprobe.dimension.fisher import FisherS
+    from dynprobe.dimension.gride import GRIDE
+    from dynprobe.dimension.linear import ParticipationRatio, VarianceThreshold
+    from dynprobe.dimension.local_pca import LocalPCA
+    from dynprobe.dimension.mada import MADA
     from dynprobe.dimension.mle import MLE
+    from dynprobe.dimension.mom import MOM
     from dynprobe.dimension.neighbors import NeighborGraph
+    from dynprobe.dimension.parallel_analysis import ParallelAnalysis
+    from dynprobe.dimension.tle import TLE
+    from dynprobe.dimension.two_nn import TwoNN
 
 # Estimators load scikit-learn; the rest of the library needs the two functions alone.
 _LAZY = {
     "CorrelationDimension": "dynprobe.dimension.correlation",
+    "FisherS": "dynprobe.dimension.fisher",
+    "GRIDE": "dynprobe.dimension.gride",
+    "LocalPCA": "dynprobe.dimension.local_pca",
+    "MADA": "dynprobe.dimension.mada",
     "MLE": "dynprobe.dimension.mle",
+    "MOM": "dynprobe.dimension.mom",
     "NeighborGraph": "dynprobe.dimension.neighbors",
+    "ParallelAnalysis": "dynprobe.dimension.parallel_analysis",
+    "ParticipationRatio": "dynprobe.dimension.linear",
+    "TLE": "dynprobe.dimension.tle",
+    "TwoNN": "dynprobe.dimension.two_nn",
+    "VarianceThreshold": "dynprobe.dimension.linear",
 }
 
 __all__ = [
+    "GRIDE",
+    "MADA",
     "MLE",
+    "MOM",
+    "TLE",
     "CorrelationDimension",
+    "FisherS",
+    "LocalPCA",
     "NeighborGraph",
+    "ParallelAnalysis",
+    "ParticipationRatio",
+    "TwoNN",
+    "VarianceThreshold",
     "components_for",
     "participation_ratio",
 ]

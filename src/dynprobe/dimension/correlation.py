@@ -65,7 +65,7 @@ class CorrelationDimension(NeighborEstimator):
     def _estimate(self, graph: NeighborGraph, distances: Tensor) -> None:
         # NumPy's median: the mean of the middle two
         radii = np.median(distances[:, [self.k1 - 1, self.k2 - 1]].cpu().numpy(), axis=0)
-        near, far = (counts_within(graph, r).cpu().numpy() for r in radii)
+        near, far = counts_within(graph, radii.tolist()).cpu().numpy()
         if radii[0] == radii[1] or near.sum() == 0:
             raise DegenerateDataError(
                 f"Half of the points have their neighbours {self.k1} to {self.k2} at one distance, "

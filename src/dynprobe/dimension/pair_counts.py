@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,50 +14,50 @@ from dynprobe.dimension.neighbors import NeighborGraph
 TELLABLE = 1e-3
 
 
-def counts_within(graph: NeighborGraph, radius: float) -> Tensor:
-    """Number of other distinct points nearer than `radius`, (distinct,), exact.
+def counts_within(graph: NeighborGraph, radii: Sequence[float]) -> Tensor:
+    """Number of other distinct points nearer than each of `radii`: (radii, distinct), exact.
 
-    Where the graph reaches beyond the radius it is read off the graph; the other points, in dense
+    Where the graph reaches beyond the radii it is read off the graph; the other points, in dense
     places, are compared with all by products, and pairs that their rounding leaves open by
     differences.
     """
-    counts = (graph.distances < radius).sum(1)
-    left = (graph.distances[:, -1] < radius).nonzero()[:, 0]
+    counts = torch.stack([(graph.distances < r).sum(1) for r in radii])
+    left = (graph.distances[:, -1] < max(radii)).nonzero()[:, 0]
     points = graph.distinct
     for dtype in (torch.float32, torch.float64):
-        products = Products.of(points, dtype)
-        last = dtype is torch.float64
-        missed = [left[:0]]
-        for rows in left.split(products.rows):
-            found = _count(points, products, rows, radius, last)
-            if found is None:
-                missed.append(rows)
-            else:
-                counts[rows] = found
-        left = torch.cat(missed)
         if len(left) == 0:
             break
+        products = Products.of(points, dtype)
+        widest = float(products.norms[: products.count].max())
+        missed = [left[:0]]
+        for rows in left.split(products.rows):
+            block = products.lower(rows)
+            found = block is not None and [
+                _count(points, products, rows, block, r, widest) for r in radii
+            ]
+            if found and all(c is not None for c in found):
+                counts[:, rows] = torch.stack([c for c in found if c is not None])
+            else:
+                missed.append(rows)
+        left = torch.cat(missed)
     return counts
 
 
 def _count(
-    points: Tensor, products: Products, rows: Tensor, radius: float, last: bool
+    points: Tensor, products: Products, rows: Tensor, lower: Tensor, radius: float, widest: float
 ) -> Tensor | None:
-    """Counts of `rows`; None where too many pairs are left open and another dtype can tell."""
-    lower = products.lower(rows)
-    if lower is None:
-        return None
+    """Counts of `rows`; None where float32 leaves too many pairs open."""
     norms = products.norms[rows, None]
     limit = (radius / products.scale) ** 2 - norms
+    # `lower` is below the square by at most twice the margin; twice that, for these sums' rounding
+    sure = lower < limit - 4 * products.margin * (norms + widest)
     below = lower < limit
-    # twice the margin between the lower bound and the upper one
-    upper = lower[:, : products.count] + (4 * products.margin) * (
-        products.norms[: products.count] + norms
-    )
-    sure = upper < limit
-    open_pairs = (below[:, : products.count] & ~sure).nonzero()
-    if not last and len(open_pairs) > TELLABLE * below.numel():
+    counts = sure.sum(1)
+    left_open = int(below.sum()) - int(counts.sum())
+    if left_open == 0:
+        return counts
+    if lower.dtype is torch.float32 and left_open > TELLABLE * lower.numel():
         return None
-    squares = squared_differences(points, rows[open_pairs[:, 0]], open_pairs[:, 1:])[:, 0]
-    near = open_pairs[squares.sqrt() < radius, 0]
-    return sure.sum(1) + torch.bincount(near, minlength=len(rows))
+    row, column = (below ^ sure).nonzero().unbind(1)
+    squares = squared_differences(points, rows[row], column[:, None])[:, 0]
+    return counts + torch.bincount(row[squares.sqrt() < radius], minlength=len(rows))
