@@ -97,6 +97,7 @@ MAY_IMPORT = {
     "scaffold": {"analyzers"},
     "study": {
         "study",
+        "analyzers",
         "atomic",
         "nn",
         "tasks",

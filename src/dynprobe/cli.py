@@ -204,17 +204,14 @@ def reproduce(
 
     A run that was stopped goes on from where it was: give the same folder.
     """
-    from dynprobe.atomic import whole_file
-    from dynprobe.study.reproduce.page import render_reproduction
+    from dynprobe.study.reproduce.page import write_page
     from dynprobe.study.reproduce.run import reproduce as run_all
     from dynprobe.study.reproduce.settings import full_settings, quick_settings
 
     settings = quick_settings() if quick else full_settings()
     with _progress() as stage:
         found = run_all(settings, out, news=news, progress=stage)
-    page = out / "reproduction.html"
-    with whole_file(page) as part:
-        part.write_text(render_reproduction(found, quick=quick), encoding="utf-8")
+    page = write_page(found, quick=quick)
     if found.interrupted:
         console.print(Text("Stopped; the same command goes on from here.", "yellow"))
     console.print(Text(f"Written to {page}; every number is in {out / 'rows.csv'}"))

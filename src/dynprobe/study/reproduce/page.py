@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import stdev
 
+from dynprobe.atomic import whole_file
 from dynprobe.report.template import footer, render, shown
 from dynprobe.study.reproduce.figures import pictures
 from dynprobe.study.reproduce.references import REFERENCES, Compared, Reference, compare
@@ -77,6 +79,14 @@ def render_reproduction(found: Reproduction, *, quick: bool) -> str:
         interrupted=found.interrupted,
         footer=footer(0),
     )
+
+
+def write_page(found: Reproduction, *, quick: bool) -> Path:
+    """Write the page beside the rows; where it is."""
+    page = found.folder / "reproduction.html"
+    with whole_file(page) as part:
+        part.write_text(render_reproduction(found, quick=quick), encoding="utf-8")
+    return page
 
 
 def _block(reference: Reference, rows: Sequence[Row], model: str) -> Block:
