@@ -196,6 +196,16 @@ TARGETS = [
            worst_pair("distance"), lambda v: v <= 1e-6),
     Target("similarity", "... s, slowest run", "<= 0.5",
            worst_pair("slowest"), lambda v: v <= 0.5),
+    Target("dimension", "six estimators, 10,000 x 128: ours / scikit-dimension, time", "<= 0.125",
+           lambda f: f["dynprobe"]["seconds"]["all"]
+           / f.get("scikit-dimension", {"seconds": {"all": 0.01}})["seconds"]["all"],
+           lambda v: v <= 0.125),
+    Target("dimension", "... largest difference of a value, relative", "<= 0.01",
+           lambda f: max(abs(f["dynprobe"]["values"][n] / v - 1)
+                         for n, v in f.get("scikit-dimension", f["dynprobe"])["values"].items()),
+           lambda v: v <= 0.01),
+    Target("dimension", "... growth of the process, GB", "<= 0.6",
+           lambda f: f["dynprobe"]["growth"] / 1e9, lambda v: v <= 0.6),
     *(
         Target("stacked_training", f"stack of {n}: products alone / training step, time", ">= 0.5",
                lambda f, n=n: f["share of the bound"][f"stack of {n}"], lambda v: v >= 0.5)

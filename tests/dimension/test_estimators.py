@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +105,16 @@ def test_too_few_points_for_the_neighbours_are_named(name):
         clone(ESTIMATORS[name]).set_params(n_neighbors=20).fit(cube(15, 2))
     with pytest.raises(ShapeError, match=f"{name} needs 20 neighbours and the graph holds 4"):
         clone(ESTIMATORS[name]).set_params(n_neighbors=20).fit(NeighborGraph.of(cube(30, 2), 4))
+
+
+def test_the_graph_alone_loads_no_scikit_learn():
+    code = "import sys, dynprobe; dynprobe.dimension.NeighborGraph; print('sklearn' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert out.strip() == "False"
+    assert set(dimension.__all__) <= set(dir(dimension))
+    with pytest.raises(AttributeError, match="no attribute 'DANCo'"):
+        dimension.DANCo  # noqa: B018
 
 
 def test_a_tensor_after_a_data_frame_forgets_its_columns():

@@ -73,8 +73,7 @@ def test_the_same_number(reference, name, cloud):
     x, d = CLOUDS[cloud]
     expected = np.atleast_1d(getattr(reference, theirs)(**settings).fit(x, **how).dimension_)[0]
     found = ours.fit(graph(cloud)).dimension_
-    # TLE leaves out what is below epsilon, here a share of the radius and there a length
-    assert found == pytest.approx(expected, rel=1e-3 if name == "TLE" else 1e-9)
+    assert found == pytest.approx(expected, rel=1e-9)
     assert found == pytest.approx(d, rel=band)
 
 

@@ -2,7 +2,7 @@
 
 >>> import torch
 >>> from dynprobe.dimension import MLE, CorrelationDimension, NeighborGraph
->>> points = torch.rand(500, 2, generator=torch.Generator().manual_seed(0))
+>>> points = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0))
 >>> graph = NeighborGraph.of(points, 20)
 >>> [round(e.fit(graph).dimension_, 1) for e in (MLE(), CorrelationDimension())]
 [2.0, 2.0]

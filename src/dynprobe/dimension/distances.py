@@ -1,4 +1,4 @@
-"""Squared distances of many pairs by matrix products, with bounds, and of a few pairs exactly.
+"""Squared distances of many pairs by matrix products, with bounds, and few distances exactly.
 
 |x - y|^2 = |x|^2 + |y|^2 - 2 x.y is as fast as a matrix product and loses small distances to
 cancellation: its error is relative to |x|^2 + |y|^2. So products only say which pairs are worth a
@@ -14,8 +14,10 @@ from torch import Tensor
 
 #: columns of a product are folded this many times before the smallest are looked for
 FOLDS = 16
-#: bytes of one block of products, and of one block of differences
+#: bytes of one block of products
 BLOCK = 16_000_000
+#: bytes of one block of differences, which is passed over three times: about a cache
+CACHED = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,13 @@ class Products:
         return block
 
 
-def squared_differences(points: Tensor, rows: Tensor, others: Tensor) -> Tensor:
-    """|x_i - x_j|^2 from differences: `rows` (m,), `others` (m, q) -> (m, q), in bounded memory."""
+def exact_distances(points: Tensor, rows: Tensor, others: Tensor) -> Tensor:
+    """|x_i - x_j| from differences: `rows` (m,), `others` (m, q) -> (m, q), in bounded memory."""
     out = points.new_empty(others.shape)
-    step = max(1, BLOCK // (points.element_size() * points.shape[1] * max(others.shape[1], 1)))
+    step = max(1, CACHED // (points.element_size() * points.shape[1] * max(others.shape[1], 1)))
     for i in range(0, len(rows), step):
-        part = slice(i, i + step)
-        difference = points[others[part]]
-        difference -= points[rows[part], None]
-        out[part] = difference.square_().sum(-1)
+        part = others[i : i + step]
+        difference = points.index_select(0, part.flatten()).view(*part.shape, -1)
+        difference -= points[rows[i : i + step], None]
+        out[i : i + step] = torch.linalg.vector_norm(difference, dim=-1)
     return out

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from typing import Any, Self
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch import Tensor
@@ -48,8 +47,7 @@ class DimensionEstimator(BaseEstimator):
             if hasattr(self, "feature_names_in_"):  # of an earlier data frame
                 del self.feature_names_in_
         else:
-            array = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-            cloud = torch.tensor(array)
+            cloud = as_points(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
         self._measure(cloud)
         return self
 

@@ -76,7 +76,7 @@ class FisherS(DimensionEstimator):
         if bool((points == points[0]).all()):
             raise DegenerateDataError("All points are the same: they have no dimension.")
         u, s, _ = torch.linalg.svd(centred, full_matrices=False)
-        kept = s.square() > s[0].square() / self.conditional_number
+        kept = s > s[0] / self.conditional_number**0.5
         self.n_components_ = int(kept.sum())
         x = u[:, kept]  # equal variances: what is projected on the sphere has no scale left
         lengths = x.norm(dim=1, keepdim=True)

@@ -24,9 +24,10 @@ class LinearEstimator(DimensionEstimator):
 
     def _measure(self, cloud: NeighborGraph | Tensor) -> None:
         points = cloud.points if isinstance(cloud, NeighborGraph) else cloud
-        if bool((points == points[0]).all()):
-            raise DegenerateDataError("All points are the same: they have no dimension.")
         shares = centred_spectrum(points).variance_ratios
+        # the mean of equal points is rounded: their variance need not be zero
+        if bool((points == points[0]).all()) or float(shares.sum()) == 0:
+            raise DegenerateDataError("All points are the same: they have no dimension.")
         self.variance_ratio_ = shares.cpu().numpy()
         self._estimate(points, shares)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dynprobe.dimension.distances import BLOCK, FOLDS, Products, squared_differences
+from dynprobe.dimension.distances import BLOCK, FOLDS, Products, exact_distances
 
 #: candidates beyond k, among which exact distances decide
 SPARE = 8
@@ -38,37 +38,34 @@ def nearest(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
         tie = TIE if dtype is torch.float64 else 0.0
         missed = []
         for rows in left.split(products.rows):
-            squares, found, sure = _by_products(points, products, rows, k, tie)
-            distances[rows], indices[rows] = squares.sqrt(), found
+            distances[rows], indices[rows], sure = _by_products(points, products, rows, k, tie)
             missed.append(rows[~sure])
         left = torch.cat(missed)
         if len(left) == 0:
             return distances, indices
     everyone = torch.arange(len(points), device=points.device)
     for rows in left.split(max(1, BLOCK // (8 * len(points)))):
-        squares = squared_differences(points, rows, everyone.expand(len(rows), -1))
-        squares[torch.arange(len(rows), device=rows.device), rows] = torch.inf
-        closest, indices[rows] = squares.topk(k, largest=False)
-        distances[rows] = closest.sqrt()
+        every = exact_distances(points, rows, everyone.expand(len(rows), -1))
+        every[torch.arange(len(rows), device=rows.device), rows] = torch.inf
+        distances[rows], indices[rows] = every.topk(k, largest=False)
     return distances, indices
 
 
 def _by_products(
     points: Tensor, products: Products, rows: Tensor, k: int, tie: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared distances and indices, (rows, k), and which rows are certified, (rows,)."""
+    """Distances and indices, (rows, k), and which rows are certified, (rows,)."""
     lower = products.lower(rows)
     if lower is None:
         empty = points.new_zeros(len(rows), k)
         return empty, empty.long(), torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
     spare = min(k + SPARE, products.count - 1)
     bounds, candidates = _smallest(lower, spare)
-    squares = squared_differences(points, rows, candidates)
-    squares, order = squares.sort(dim=1)
+    distances, order = exact_distances(points, rows, candidates).sort(dim=1)
     # every point that is no candidate is at least this far
     beyond = (bounds.amax(1) + products.norms[rows]).double() * products.scale**2
-    sure = (beyond >= squares[:, k - 1] * (1 - tie)) | (spare == products.count - 1)
-    return squares[:, :k], candidates.gather(1, order[:, :k]), sure
+    sure = (beyond >= distances[:, k - 1].square() * (1 - tie)) | (spare == products.count - 1)
+    return distances[:, :k], candidates.gather(1, order[:, :k]), sure
 
 
 def _smallest(block: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dynprobe.dimension.nearest import nearest
 from dynprobe.dimension.points import as_points
-from dynprobe.errors import DegenerateDataError, ParameterError, ShapeError
+from dynprobe.dimension.settings import whole
+from dynprobe.errors import DegenerateDataError, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +60,7 @@ class NeighborGraph:
         ParameterError
             If k is not a positive whole number.
         """
-        if isinstance(k, bool) or int(k) != k or k < 1:
-            raise ParameterError(f"k is {k!r}; give the number of neighbours, at least 1.")
+        k = whole("k", k, 1)
         points = as_points(X)
         everyone = torch.arange(len(points), device=points.device)
         _enough(points, len(points), k)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dynprobe.dimension.distances import Products, squared_differences
+from dynprobe.dimension.distances import Products, exact_distances
 from dynprobe.dimension.neighbors import NeighborGraph
 
 #: share of a block's pairs that may be too near the radius to tell in float32
@@ -59,5 +59,5 @@ def _count(
     if lower.dtype is torch.float32 and left_open > TELLABLE * lower.numel():
         return None
     row, column = (below ^ sure).nonzero().unbind(1)
-    squares = squared_differences(points, rows[row], column[:, None])[:, 0]
-    return counts + torch.bincount(row[squares.sqrt() < radius], minlength=len(rows))
+    distances = exact_distances(points, rows[row], column[:, None])[:, 0]
+    return counts + torch.bincount(row[distances < radius], minlength=len(rows))

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from dynprobe.errors import NonFiniteStatesError, ShapeError
 
+#: squares of larger values, summed over features, may overflow
+LARGEST = 1e150
+
 
 def as_points(X: Any) -> Tensor:
     """Return `X` as float64 points, on its own device and without its graph of gradients.
@@ -24,7 +27,7 @@ def as_points(X: Any) -> Tensor:
     ShapeError
         If X is not two-dimensional, holds fewer than two points or no feature, or is complex.
     NonFiniteStatesError
-        For NaN or Inf.
+        For NaN or Inf, or values too large to be squared.
     """
     # a copy of an array: torch does not share memory that it may not write
     x = X.detach() if isinstance(X, Tensor) else torch.tensor(np.asarray(X))
@@ -46,5 +49,10 @@ def as_points(X: Any) -> Tensor:
         row = int((~points.isfinite()).any(1).nonzero()[0])
         raise NonFiniteStatesError(
             f"The points hold NaN or Inf, first at point {row}. Leave such points out."
+        )
+    if float(points.abs().max()) > LARGEST:
+        raise NonFiniteStatesError(
+            f"The points hold values above {LARGEST:g}, whose squares overflow: divide them by a "
+            "large number. A dimension does not depend on the scale."
         )
     return points

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynprobe.dimension.distances import BLOCK
+from dynprobe.dimension.distances import CACHED
 from dynprobe.dimension.local import LocalEstimator
 from dynprobe.dimension.neighbors import NeighborGraph
 from dynprobe.dimension.settings import within
@@ -58,7 +58,7 @@ class TLE(LocalEstimator):
 
     def _local(self, graph: NeighborGraph, distances: Tensor) -> Tensor:
         points, k = graph.distinct, distances.shape[1]
-        step = max(1, BLOCK // (8 * k * max(k, points.shape[1])))
+        step = max(1, CACHED // (8 * k * max(k, points.shape[1])))
         found = []
         for start in range(0, len(points), step):
             part = slice(start, start + step)
