@@ -40,6 +40,9 @@ CLOUDS = {
     "near duplicates, 1e-12": near_duplicates(1e-12),
     "tight clusters far apart": torch.cat([1e-6 * cloud(150, 12), 1e3 + 1e-6 * cloud(150, 12, 1)]),
     "one outlier": torch.cat([cloud(300, 12), torch.full((1, 12), 1e8, dtype=torch.float64)]),
+    "one outlier, where products underflow": torch.cat(
+        [cloud(300, 12), torch.full((1, 12), 1e22, dtype=torch.float64)]
+    ),
     "large": 1e30 * cloud(300, 12),
     "small": 1e-30 * cloud(300, 12),
     "one feature": cloud(300, 1),

@@ -32,8 +32,8 @@ class Products:
         (padded,), |x|^2 less than its share of the error bound; Inf for the padding.
     scale : float
         What the points were divided by.
-    margin : float
-        The error of a squared distance is at most margin (|x|^2 + |y|^2).
+    margin, slack : float
+        The error of a squared distance is at most margin (|x|^2 + |y|^2) + 2 slack.
     count : int
         The number of points without padding.
     """
@@ -42,24 +42,28 @@ class Products:
     norms: Tensor
     scale: float
     margin: float
+    slack: float
     count: int
 
     @classmethod
     def of(cls, points: Tensor, dtype: torch.dtype) -> Products:
         """Prepare float64 `points`, (points, features)."""
         # the median, not the mean: one point far out must not move the others from the origin
-        centred = points - points.median(0).values
+        # on the CPU, because CUDA's is refused where deterministic algorithms are asked for
+        centred = points - points.cpu().median(0).values.to(points.device)
         scale = float(centred.norm(dim=1).max()) or 1.0
         x = centred / scale
         fill = -len(x) % FOLDS
         # products of d terms, inputs and norms rounded, three sums (Higham 2002, section 3.5)
         margin = (points.shape[1] + 8) * torch.finfo(dtype).eps / 2
-        norms = x.square().sum(1) * (1 - margin)
+        slack = 2 * points.shape[1] * torch.finfo(dtype).tiny  # products that underflow
+        norms = x.square().sum(1) * (1 - margin) - slack
         return cls(
             x=torch.nn.functional.pad(x, (0, 0, 0, fill)).to(dtype),
             norms=torch.nn.functional.pad(norms, (0, fill), value=torch.inf).to(dtype),
             scale=scale,
             margin=margin,
+            slack=slack,
             count=len(points),
         )
 
@@ -78,7 +82,7 @@ class Products:
         own = torch.arange(len(rows), device=rows.device)
         norms = self.norms[rows]
         zeros = block[own, rows] + norms
-        if bool((zeros.abs() > 4 * self.margin * norms + torch.finfo(norms.dtype).tiny).any()):
+        if bool((zeros.abs() > 4 * (self.margin * norms + self.slack)).any()):
             return None
         block[own, rows] = torch.inf
         return block
