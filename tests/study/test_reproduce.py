@@ -197,3 +197,20 @@ def test_what_is_planned():
     assert all(s.units < 128 for s in quick_settings())
     assert [expected_dims(k, 3) for k in ("categorical", "multilabel", "ordered")] == [2, 3, 1]
     assert SMALL[0].task().sample(5, seed=0).tokens.shape == (5, 10)
+
+
+def test_the_command_writes_the_page_and_says_where(found, monkeypatch):
+    from typer.testing import CliRunner
+
+    from dynprobe.cli import app
+    from dynprobe.study.reproduce import settings
+
+    monkeypatch.setattr(settings, "quick_settings", lambda: SMALL)
+    done = CliRunner().invoke(
+        app, ["reproduce", "--quick", "--out", str(found.folder)], env={"COLUMNS": "200"}
+    )
+    assert done.exit_code == 0, done.output
+    assert "rows.csv" in done.output
+    page = (found.folder / "reproduction.html").read_text()
+    assert "Quick run" in page
+    assert "rows met" in page
