@@ -190,9 +190,10 @@ def compare(
 
 @app.command()
 def reproduce(
-    out: Annotated[Path, typer.Option(help="Folder for networks, numbers and the page.")] = Path(
-        "reproduction"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for networks, numbers and the page; reproduction[-quick]."),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small networks and few seeds, in minutes.")
     ] = False,
@@ -209,12 +210,13 @@ def reproduce(
     from dynprobe.study.reproduce.settings import full_settings, quick_settings
 
     settings = quick_settings() if quick else full_settings()
+    folder = out or Path("reproduction-quick" if quick else "reproduction")
     with _progress() as stage:
-        found = run_all(settings, out, news=news, progress=stage)
+        found = run_all(settings, folder, news=news, progress=stage)
     page = write_page(found, quick=quick)
     if found.interrupted:
         console.print(Text("Stopped; the same command goes on from here.", "yellow"))
-    console.print(Text(f"Written to {page}; every number is in {out / 'rows.csv'}"))
+    console.print(Text(f"Written to {page}; every number is in {folder / 'rows.csv'}"))
 
 
 @plugins_app.callback()

@@ -59,8 +59,10 @@ def test_readouts_of_a_triangle():
     assert found.angle == pytest.approx(120, abs=1e-3)
     assert found.common == pytest.approx(0, abs=1e-8)
     torch.testing.assert_close(found.geometry.norm_in_span, torch.ones(3).double())
-    # random directions of R^12: a pair in twenty lies below
-    assert 55 < found.random_angle < 70
+    assert found.expected == pytest.approx(120)
+    # random directions of R^12: one pair in twenty lies below, one above
+    assert 55 < found.random_low < 70
+    assert 110 < found.random_high < 125
 
 
 def test_one_readout_has_no_angle():
@@ -160,3 +162,41 @@ def test_classes_that_do_not_occur_are_left_out():
     rec.annotate(labels=torch.zeros(300, dtype=torch.int64))
     failures = dynprobe.analyze(rec, "word_counts").failures
     assert "the same label" in str(failures["word_counts", rec.layer])
+
+
+def test_labels_that_do_not_fit_are_named():
+    rec, recurrence, _ = counter()
+    per_token = torch.zeros(300, 20, dtype=torch.int64)
+    for wrong, why in (
+        (rec.labels - 1, "a label is -1"),
+        (torch.rand(300), "needed are whole numbers"),
+        (per_token + 3, "a label is 3"),
+    ):
+        rec.annotate(labels=wrong)
+        report = dynprobe.analyze(rec, ["word_counts", "bag_of_words"], recurrence=recurrence)
+        for name in ("word_counts", "bag_of_words"):
+            assert why in str(report.failures[name, rec.layer])
+
+
+def test_a_bag_of_words_where_classes_are_missing_or_small():
+    rec, recurrence, _ = counter()
+    two = rec[rec.labels < 2]
+    two.readout = rec.readout
+    report = dynprobe.analyze(two, "bag_of_words", recurrence=recurrence)
+    assert report["bag_of_words"].spectrum.n_components_95 == 1
+    assert report["bag_of_words"].agreement > 0.5  # beside a readout of three classes
+    few = rec[torch.tensor([int((rec.labels == k).nonzero()[0]) for k in range(3)])]
+    few.readout = rec.readout
+    found = dynprobe.analyze(few, "bag_of_words", recurrence=recurrence)["bag_of_words"]
+    assert math.isnan(found.accuracy)  # no third can be held out
+    one = rec[rec.labels == 1]
+    failures = dynprobe.analyze(one, "bag_of_words", recurrence=recurrence).failures
+    assert "the same label" in str(failures["bag_of_words", one.layer])
+
+
+def test_a_word_alone_has_no_order():
+    rec, recurrence, _ = counter()
+    short = dynprobe.Recording.from_arrays(rec.states[:, :1], inputs=rec.inputs[:, :1])
+    short.readout = rec.readout
+    report = dynprobe.analyze(short, "order_shuffle", recurrence=recurrence)
+    assert "two inputs" in str(report.failures["order_shuffle", short.layer])

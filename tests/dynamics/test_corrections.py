@@ -108,3 +108,27 @@ def test_gmres_and_directional_derivatives():
     torch.testing.assert_close(product(b), slope * (b @ a[0].T))
     constant = directional(lambda s: torch.ones_like(s), at)
     assert not constant(b).any()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e39, 1e-44])
+def test_a_float32_factorisation_is_taken_only_where_it_solves(scale):
+    good = matrices(3, 80, [0.3])
+    r = matrices(3, 80, seed=2)[:, 0]
+    short = FullCorrection.of(good)
+    assert short.lu.factors.dtype == torch.float32
+    torch.testing.assert_close(short(r), -torch.linalg.solve(good, r), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(short(1e-50 * r) / 1e-50, short(r))
+    # pivots of 1, and a condition of 1e10
+    triangular = torch.triu(torch.full((80, 80), -0.35, dtype=torch.float64), 1)
+    bad = triangular + torch.eye(80, dtype=torch.float64)
+    for matrix in (bad.expand(3, -1, -1), scale * good if scale != 1 else bad.expand(3, -1, -1)):
+        long = FullCorrection.of(matrix)
+        assert long.lu.factors.dtype == torch.float64
+        torch.testing.assert_close(long(r), -torch.linalg.solve(matrix, r), rtol=1e-4, atol=1e-6)
+
+
+def test_entries_whose_sum_overflows_are_finite():
+    jac = torch.full((1, 80, 80), 1e305, dtype=torch.float64)
+    assert FullCorrection.of(jac).finite.all()
+    jac[0, 0, 0] = torch.nan
+    assert not FullCorrection.of(jac).finite.any()

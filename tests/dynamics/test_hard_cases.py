@@ -86,6 +86,25 @@ def test_a_non_normal_map_has_no_slow_points():
     assert fp.count(Status.SLOW) == 0
 
 
+@pytest.mark.parametrize("gain", [0.3, 0.42])
+def test_a_feed_forward_chain_keeps_its_fixed_point(gain):
+    """Its pivots are 1 and its condition up to 1e12: a factorisation in float32 loses it."""
+    n = 80
+    weight = gain * torch.triu(torch.ones(n, n, dtype=D), 1)
+    drive = 0.1 * normal(n) - 0.7 * weight.sum(1)
+
+    def chain(s, x):
+        return torch.nn.functional.softplus(s) @ weight.T + drive
+
+    there = torch.zeros(1, n, dtype=D)
+    for _ in range(n):  # exact after as many steps as the chain is long
+        there = chain(there, None)
+    seeds = there + 0.1 * there.norm() / n**0.5 * normal(20, n, seed=1)
+    fp = dynprobe.find_fixed_points(function(chain, n), seeds)
+    assert fp.converged[:20].all()
+    assert (fp.states[:20] - there).abs().max() <= 1e-6 * there.abs().max()
+
+
 def test_a_seed_with_a_broken_jacobian_costs_only_itself():
     seeds = torch.rand(20, 1, generator=torch.Generator().manual_seed(0), dtype=D) + 0.5
     seeds[7] = -0.5  # its root is NaN

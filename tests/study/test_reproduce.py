@@ -15,7 +15,7 @@ from dynprobe.study.reproduce.measures import expected_dims
 from dynprobe.study.reproduce.page import blocks, render_reproduction
 from dynprobe.study.reproduce.references import REFERENCES, Cell, Compared, compare
 from dynprobe.study.reproduce.rows import Row, read_rows, write_rows
-from dynprobe.study.reproduce.run import ROWS, reproduce
+from dynprobe.study.reproduce.run import ROWS, Reproduction, reproduce
 from dynprobe.study.reproduce.settings import L2, Setting, full_settings, quick_settings
 from dynprobe.study.settling import Settling
 
@@ -62,8 +62,8 @@ def test_every_network_has_its_numbers_and_they_are_finite(found):
         "same answer in random order",
         "latent-semantic participation ratio",
         "push of the neutral word inside",
-        "time constant 1, median",
-        "distinct fixed points",
+        "zero input: time constant 1, median",
+        "mean input: distinct fixed points",
     ):
         assert math.isfinite(by_measure[name]), name
     assert by_measure["components for 90 %"] == int(by_measure["components for 90 %"])
@@ -71,13 +71,26 @@ def test_every_network_has_its_numbers_and_they_are_finite(found):
     assert sum(shares) == pytest.approx(1)
     assert by_measure["participation ratio"] == pytest.approx(1 / sum(s * s for s in shares))
     assert all(0 <= r.accuracy <= 1 for r in found.rows)
+    assert found.failed == []
+
+
+def test_shares_of_seeds_are_of_all_seeds(found):
+    for held in ("zero", "mean"):
+        shares = [
+            r.value
+            for r in found.rows
+            if (r.task, r.seed) == ("categorical", 0)
+            and r.measure.startswith(f"{held} input: share of seeds")
+        ]
+        assert len(shares) == 2
+        assert 0 <= sum(shares) <= 1
 
 
 def test_the_same_command_trains_and_measures_nothing_twice(found, monkeypatch):
     before = (found.folder / ROWS).read_bytes()
     monkeypatch.setattr(runner, "networks", lambda *a, **k: pytest.fail("trained again"))
     again = reproduce(SMALL, found.folder)
-    assert again.rows == read_rows(found.folder / ROWS)
+    assert len(again.rows) == len(found.rows)
     assert (found.folder / ROWS).read_bytes() == before
 
 
@@ -175,15 +188,48 @@ def test_the_nearest_penalty_counts_where_the_paper_names_none():
     assert second.met
 
 
-def test_blocks_tell_missed_from_not_measured():
-    made = {b.title: b for b in blocks([row(value=2.08)])}
-    ratio = next(b for t, b in made.items() if t.startswith("Participation ratio for N"))
-    assert ratio.verdict == "not measured"  # one N of nine
-    assert [n.verdict for n in ratio.lines][:3] == ["not measured", "met", "not measured"]
-    made = {b.title: b for b in blocks([row(value=4.0)])}
-    ratio = next(b for t, b in made.items() if t.startswith("Participation ratio for N"))
-    assert ratio.verdict == "missed"
+def ratio_block(rows, tmp_path, settings=None):
+    given = full_settings() if settings is None else settings
+    made = blocks(Reproduction(rows, tmp_path, given, False))
     assert len(made) == 14
+    return next(b for b in made if b.title.startswith("Participation ratio for N"))
+
+
+def test_blocks_tell_missed_from_not_measured(tmp_path):
+    five = [row(seed=s, value=2.08) for s in range(5)]
+    block = ratio_block(five, tmp_path)
+    assert block.verdict == "not measured"  # one N of nine
+    assert [n.verdict for n in block.lines][:3] == ["not measured", "met", "not measured"]
+    assert ratio_block([row(seed=s, value=4.0) for s in range(5)], tmp_path).verdict == "missed"
+
+
+def test_a_seed_that_is_missing_or_has_no_number_is_not_passed_over(tmp_path):
+    four = [row(seed=s, value=2.08) for s in range(4)]
+    assert ratio_block(four, tmp_path).lines[1].verdict == "in part"
+    undone = [*four, row(seed=4, value=math.nan)]
+    assert ratio_block(undone, tmp_path).lines[1].verdict == "missed"
+
+
+def test_networks_of_other_sizes_in_the_folder_are_left_out(tmp_path):
+    five = [row(seed=s, value=2.08) for s in range(5)]
+    small = [row(seed=s, units=48, length=25, value=9.0) for s in range(2)]
+    both = ratio_block([*five, *small], tmp_path)
+    assert (both.lines[1].seeds, both.lines[1].verdict) == (5, "met")
+    assert ratio_block([*five, *small], tmp_path, quick_settings()).lines[1].ours.startswith("9")
+
+
+def test_a_network_that_cannot_be_measured_does_not_stop_the_others(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        if kwargs["seed"] == 0:
+            raise RuntimeError("no such luck")
+        return measure(*args, **kwargs)
+
+    measure = runner.measure
+    monkeypatch.setattr(runner, "measure", broken)
+    found = reproduce(SMALL[1:2], tmp_path)
+    assert [r.measure for r in found.failed] == ["failed: RuntimeError: no such luck"]
+    assert {r.seed for r in found.rows} == {0, 1}
+    assert "no such luck" in render_reproduction(found, quick=True)
 
 
 def test_what_is_planned():

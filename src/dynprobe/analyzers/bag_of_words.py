@@ -13,12 +13,14 @@ from dynprobe.analyzers.base import Analyzer, Context
 from dynprobe.analyzers.recorded_texts import Texts
 from dynprobe.analyzers.results import Result
 from dynprobe.dimension.spectrum import Spectrum, centred_spectrum
+from dynprobe.errors import NothingRecordedError
 from dynprobe.geometry.word_counts import word_agreement
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording
 
 #: Words that occur less often do not take part in the comparison with the network.
 LEAST = 5
+FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,12 @@ class BagOfWordsResult(Result):
     Attributes
     ----------
     accuracy : float
-        Of the regression, on texts it was not fitted to (three folds).
+        Of the regression, on texts it was not fitted to (three folds); of several labels, the share
+        of answers to each. NaN where a class has fewer texts than folds.
     spectrum : Spectrum
-        PCA of what an occurrence of each word adds to the logits: the predicted dimension
-        (Aitken et al. 2020, arXiv 2010.15114).
+        PCA of what an occurrence of each word adds to the logits, each word weighing as often as it
+        occurs: the predicted dimension (Aitken et al. 2020, arXiv 2010.15114). Rare words have
+        small, noisy weights in every direction; counted once each they would drown the others.
     agreement : float
         Cosine between these and what each word adds to the network's logits, the readout times
         its mean deflection, over words weighted by their occurrences and up to a common shift of a
@@ -53,7 +57,7 @@ class BagOfWordsResult(Result):
         """Rows of a report."""
         s = self.spectrum
         rows = [
-            ("accuracy of a bag of words", f"{self.accuracy:.3f} (three folds)"),
+            ("accuracy of a bag of words", f"{self.accuracy:.3f} (held-out thirds)"),
             (
                 "dimension predicted by a bag of words",
                 f"participation ratio {s.participation_ratio:.2f}, {s.n_components_95} components "
@@ -91,52 +95,68 @@ class BagOfWords(Analyzer):
         self.regularisation = regularisation
 
     def analyze(self, ctx: Context) -> BagOfWordsResult:
-        texts = Texts.of(ctx.recording)
+        n_logits = ctx.readout.n_classes if ctx.has("readout") else None
+        texts = Texts.of(ctx.recording, n_logits)
         counts = texts.counts()
-        weights, accuracy = _fit(counts, texts, self.regularisation)
-        seen = torch.from_numpy(counts.getnnz(axis=0)).nonzero().flatten()
+        weights, accuracy = _fit(counts, texts, self.regularisation, ctx.seed)
+        occurrences = torch.from_numpy(np.asarray(counts.sum(0)).ravel())
         agreement, null, n_words = float("nan"), float("nan"), 0
-        if ctx.has("readout") and ctx.has("states") and ctx.readout.n_classes > 1:
+        if n_logits == weights.shape[1] and n_logits > 1 and ctx.has("states"):
             words, pushes, occurrences = _pushes(ctx.recording, ctx.readout)
             n_words = len(words)
             if n_words > 1:
                 agreement, null = word_agreement(weights[words], pushes, occurrences, seed=ctx.seed)
         return BagOfWordsResult(
             accuracy=accuracy,
-            spectrum=centred_spectrum(weights[seen]),
+            spectrum=centred_spectrum(weights, occurrences),
             agreement=agreement,
             null=null,
             n_words=n_words,
         )
 
 
-def _fit(counts: Any, texts: Texts, regularisation: float) -> tuple[Tensor, float]:
-    """Logit change of each word, (words, classes), and the accuracy on held-out texts."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import cross_val_score
-    from sklearn.multiclass import OneVsRestClassifier
+def _fit(counts: Any, texts: Texts, regularisation: float, seed: int) -> tuple[Tensor, float]:
+    """Logit change of each word, (words, classes), and the accuracy on held-out texts.
 
-    y = texts.labels.numpy()
+    Classes and labels that all or no texts have keep zeros.
+    """
+    from sklearn.linear_model import LogisticRegression
+
     # of unit mean square, so that the penalty means the same for texts of any length
     scale = float(np.sqrt(counts.multiply(counts).sum() / counts.shape[0]))
     x = counts / scale
-    model: Any = LogisticRegression(C=regularisation, max_iter=2000)
-    if y.ndim == 2:
-        model = OneVsRestClassifier(model)
-    accuracy = float(cross_val_score(model, x, y, cv=3).mean())
-    fitted = model.fit(x, y)
-    if y.ndim == 2:
-        coefficients = np.concatenate([one.coef_ for one in fitted.estimators_])
-    else:
-        coefficients = fitted.coef_
-        if len(coefficients) == 1:  # two classes: scikit-learn keeps the log-odds of the second
-            coefficients = np.concatenate([-coefficients / 2, coefficients / 2])
-    weights = np.asarray(coefficients, dtype=np.float64).T / scale
-    if y.ndim == 2 or len(fitted.classes_) == texts.n_classes:
-        return torch.from_numpy(weights.copy()), accuracy
-    whole = torch.zeros(len(weights), texts.n_classes, dtype=torch.float64)
-    whole[:, torch.from_numpy(fitted.classes_)] = torch.from_numpy(weights.copy())
-    return whole, accuracy
+    weights = torch.zeros(texts.vocabulary_size, texts.n_classes, dtype=torch.float64)
+    model = LogisticRegression(C=regularisation, max_iter=2000)
+    if texts.labels.dim() == 1:
+        y = texts.labels.numpy()
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise NothingRecordedError("All recorded sequences have the same label.")
+        found = model.fit(x, y).coef_
+        if len(classes) == 2:  # scikit-learn keeps the log-odds of the second
+            found = np.concatenate([-found / 2, found / 2])
+        weights[:, torch.from_numpy(classes)] = torch.from_numpy(found.T / scale)
+        return weights, _held_out(model, x, y, seed)
+    scores = []
+    for k in range(texts.n_classes):
+        y = texts.labels[:, k].numpy()
+        if y.all() or not y.any():
+            continue
+        weights[:, k] = torch.from_numpy(model.fit(x, y).coef_[0] / scale)
+        scores.append(_held_out(model, x, y, seed))
+    if not scores:
+        raise NothingRecordedError("All recorded sequences have the same labels.")
+    return weights, float(np.mean(scores))
+
+
+def _held_out(model: Any, x: Any, y: Any, seed: int) -> float:
+    """Accuracy over three folds in random order; NaN where a class is too small for them."""
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+    if np.unique(y, return_counts=True)[1].min() < FOLDS:
+        return float("nan")
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    return float(cross_val_score(model, x, y, cv=folds).mean())
 
 
 def _pushes(rec: Recording, readout: Readout) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,7 +20,7 @@ class OrderShuffleResult(Result):
     Attributes
     ----------
     n_sequences : int
-        Sequences that were run.
+        Sequences that were run, of two inputs and more.
     unchanged : float
         Share of them with the same answer in both orders.
     state_change : float
@@ -70,11 +70,13 @@ class OrderShuffle(Analyzer):
 
     def analyze(self, ctx: Context) -> OrderShuffleResult:
         runs = Replay.of(ctx.recording, self.n_sequences, ctx.seed)
-        if runs is None:
-            raise NothingRecordedError("No sequence has an input after a known state.")
-        there = runs.final(ctx.recurrence).double()
-        other = runs.final(ctx.recurrence, inputs=runs.shuffled(ctx.seed)).double()
-        labels = Labels.of(runs.labels, ctx.readout.n_classes)
+        if runs is None or not bool((runs.lengths > 1).any()):
+            raise NothingRecordedError("No sequence has two inputs after a known state.")
+        long = runs.lengths > 1  # others have one order
+        there = runs.final(ctx.recurrence).double()[long]
+        other = runs.final(ctx.recurrence, inputs=runs.shuffled(ctx.seed)).double()[long]
+        known = None if runs.labels is None else runs.labels[long.cpu()]
+        labels = Labels.of(known, ctx.readout.n_classes)
         before, after = (labels.answers(ctx.readout(s)) for s in (there, other))
         same = (before == after).reshape(len(before), -1).all(1)
         size = there.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)

@@ -23,14 +23,21 @@ class ReadoutGeometryResult(Result):
     common : float
         Squared norm of the mean vector over the mean squared norm: 0 in a simplex. What all
         classes have in common cannot be seen by a softmax.
-    random_angle : float
-        The angle above which 95 % of pairs of random directions lie, degrees.
+    expected : float
+        Degrees: the angle of a simplex, or 90 where the recorded labels are several at once, which
+        ask for a direction each.
+    random_low, random_high : float
+        Degrees: nine in ten pairs of random directions lie between. A mean angle of a simplex says
+        little: readouts that sum to zero have it whatever their shape. Look at the smallest and
+        largest.
     """
 
     geometry: ReadoutGeometry
     angle: float
     common: float
-    random_angle: float
+    expected: float
+    random_low: float
+    random_high: float
 
     def summary(self) -> list[tuple[str, str]]:
         """Rows of a report."""
@@ -40,7 +47,8 @@ class ReadoutGeometryResult(Result):
             (
                 "readout angles",
                 f"{float(pairs.min()):.1f}° to {float(pairs.max()):.1f}°, mean {self.angle:.1f}°; "
-                f"a simplex has {g.simplex_angle:.1f}°, random pairs over {self.random_angle:.1f}°",
+                f"expected {self.expected:.1f}°; nine in ten random pairs "
+                f"{self.random_low:.1f}° to {self.random_high:.1f}°",
             ),
             ("readout norms", f"{float(g.norms.min()):.3g} to {float(g.norms.max()):.3g}"),
             ("share of a norm in the span of the others", f"{float(inside.mean()):.4f}"),
@@ -58,10 +66,14 @@ class ReadoutSimplex(Analyzer):
         if len(weight) < 2:
             raise ValueError("The readout has one logit; angles need at least two.")
         geometry = readout_geometry(weight)
+        labels = ctx.recording.labels
+        several = labels is not None and labels.dim() == 2 and labels.shape[1] > 1
         mean = weight.mean(0).square().sum() / weight.square().sum(1).mean()
         return ReadoutGeometryResult(
             geometry=geometry,
             angle=float(geometry.pair_angles.mean()),
             common=float(mean),
-            random_angle=random_angle(weight.shape[1], 0.05, seed=ctx.seed),
+            expected=90.0 if several else geometry.simplex_angle,
+            random_low=random_angle(weight.shape[1], 0.05, seed=ctx.seed),
+            random_high=random_angle(weight.shape[1], 0.95, seed=ctx.seed),
         )

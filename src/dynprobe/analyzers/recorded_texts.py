@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynprobe.analyzers.answers import IGNORED
+from dynprobe.analyzers.answers import IGNORED, Labels
 from dynprobe.errors import NothingRecordedError
 from dynprobe.recording import Recording
 
@@ -34,36 +34,39 @@ class Texts:
     vocabulary_size: int
 
     @classmethod
-    def of(cls, rec: Recording) -> Texts:
-        """Those of a recording with tokens and labels.
+    def of(cls, rec: Recording, n_logits: int | None = None) -> Texts:
+        """Those of a recording with tokens and labels that fit.
+
+        Parameters
+        ----------
+        n_logits : int, optional
+            Of the readout, if there is one: so many classes there are at least.
 
         Raises
         ------
         NothingRecordedError
-            If none is left.
+            If none is left, or the labels are neither classes nor 0 and 1 for each of several
+            labels; says why.
         """
         assert rec.tokens is not None
         assert rec.labels is not None
-        labels = rec.labels.detach().cpu()
-        if labels.dim() == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
+        several = rec.labels.dim() == 2 and rec.labels.shape[1] > 1
+        width = rec.labels.shape[1] if several else _width(rec, n_logits)
+        given = Labels.of(rec.labels, width)
+        if given.values is None:
+            raise NothingRecordedError(f"The labels do not fit: {given.problem}.")
+        labels = given.values
         known = (labels != IGNORED).reshape(len(labels), -1).all(1) & (rec.lengths.cpu() > 0)
         rows = known.nonzero().flatten()
         if len(rows) == 0:
             raise NothingRecordedError("No recorded sequence has tokens and a known label.")
         tokens = rec.tokens.cpu()
         words = [tokens[i, : int(rec.lengths[i])].long() for i in rows.tolist()]
-        labels = labels[rows]
-        if labels.dim() == 1:
-            labels = labels.long()
-            classes = rec.meta.classes
-            n_classes = int(labels.max()) + 1 if classes is None else len(classes)
-        else:
-            labels, n_classes = labels.bool(), labels.shape[1]
         size = int(torch.cat(words).max()) + 1
         if rec.meta.vocabulary is not None:
             size = max(size, len(rec.meta.vocabulary))
-        return cls(words, labels, n_classes, size)
+        chosen = labels[rows].bool() if several else labels[rows]
+        return cls(words, chosen, width, size)
 
     def that_occur(self) -> Texts:
         """The same with classes that no text has left out, and labels that none or all have.
@@ -99,3 +102,13 @@ class Texts:
         words = torch.cat(self.words).numpy()
         shape = (len(self.words), self.vocabulary_size)
         return csr_matrix((np.ones(len(words)), (text, words)), shape=shape)
+
+
+def _width(rec: Recording, n_logits: int | None) -> int:
+    """Classes there can be: by name, by logits, or as many as the largest label asks for."""
+    if rec.meta.classes is not None:
+        return max(len(rec.meta.classes), n_logits or 0)
+    assert rec.labels is not None
+    known = rec.labels[rec.labels != IGNORED]
+    largest = int(known.max()) if known.numel() and not known.is_floating_point() else 0
+    return max(largest + 1, n_logits or 0, 2)

@@ -73,13 +73,16 @@ class Spectrum:
         }
 
 
-def centred_spectrum(points: Tensor) -> Spectrum:
+def centred_spectrum(points: Tensor, weights: Tensor | None = None) -> Spectrum:
     """Return the PCA variances of `points`, ``(points, features)``, about their mean.
 
     Points that all coincide have no dimension: ratios, participation ratio and number are 0.
+    `weights`, ``(points,)``, say how often each counts; once by default.
     """
-    centred = points.double() - points.double().mean(dim=0)
-    variances = torch.linalg.svdvals(centred).square()
+    x = points.double()
+    share = x.new_full((len(x),), 1 / len(x)) if weights is None else weights.double()
+    share = (share / share.sum())[:, None]
+    variances = torch.linalg.svdvals(share.sqrt() * (x - (share * x).sum(dim=0))).square()
     total = variances.sum()
     if total == 0:
         return Spectrum(torch.zeros_like(variances), 0.0, 0)

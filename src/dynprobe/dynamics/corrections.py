@@ -11,8 +11,8 @@ from dynprobe.dynamics.lu import LU, least_singular
 
 #: A pivot this small against the largest means that the Jacobian is singular.
 SINGULAR = 1e-9
-#: A float32 factorisation will do while no pivot is smaller than this against the largest...
-WELL_CONDITIONED = 1e-4
+#: A float32 factorisation will do while what it solves for is off by at most this share...
+WELL_SOLVED = 1e-2
 #: ...and saves something from matrices of this size on.
 HALF_FROM = 64
 #: How many of the least singular values are looked at first.
@@ -27,6 +27,7 @@ def finite_part(jac: Tensor) -> tuple[Tensor, Tensor]:
     finite = jac.sum(dim=(-2, -1)).isfinite()  # a sum reads them once
     if bool(finite.all()):
         return jac, finite
+    finite = jac.isfinite().all(-1).all(-1)  # it can overflow where no entry does
     eye = torch.eye(jac.shape[-1], dtype=jac.dtype, device=jac.device)
     return torch.where(finite[:, None, None], jac, eye), finite
 
@@ -35,8 +36,9 @@ def finite_part(jac: Tensor) -> tuple[Tensor, Tensor]:
 class FullCorrection:
     """-J^-1 r.
 
-    From a factorisation in float32 where every matrix is well enough conditioned for it: the
-    residuals are float64, so what rounding leaves of a step is found by the next one.
+    From a factorisation in float32 where every matrix is well enough conditioned for it, which
+    is seen by solving for something known: pivots do not show it. The residuals are float64, so
+    what rounding leaves of a step is found by the next one.
     """
 
     lu: LU
@@ -47,9 +49,12 @@ class FullCorrection:
         """Factor (batch, n, n)."""
         jac, finite = finite_part(jac)
         if jac.shape[-1] >= HALF_FROM:
-            lu = LU.of(jac.float())
-            if bool((lu.pivot_ratio > WELL_CONDITIONED).all()):
-                return cls(lu, finite)
+            short = cls(LU.of(jac.float()), finite)
+            generator = torch.Generator().manual_seed(0)
+            known = torch.randn(jac.shape[-1], generator=generator, dtype=torch.float64).to(jac)
+            error = (short(jac @ known) + known).norm(dim=1) / known.norm()
+            if bool((error <= WELL_SOLVED).all()):  # not where it is NaN
+                return short
         return cls(LU.of(jac), finite)
 
     @property
@@ -60,8 +65,12 @@ class FullCorrection:
         return FullCorrection(self.lu.take(rows), self.finite[rows])
 
     def __call__(self, r: Tensor) -> Tensor:
-        x = self.lu.solve(r.unsqueeze(-1).to(self.lu.factors.dtype)).squeeze(-1)
-        return -x.to(r.dtype)
+        dtype = self.lu.factors.dtype
+        if dtype == r.dtype:
+            return -self.lu.solve(r.unsqueeze(-1)).squeeze(-1)
+        size = r.abs().amax(dim=1, keepdim=True)  # float32 knows neither 1e40 nor 1e-50
+        unit = (r / torch.where(size > 0, size, 1.0)).to(dtype)
+        return -self.lu.solve(unit.unsqueeze(-1)).squeeze(-1).to(r.dtype) * size
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ class BagOfWords:
         What the first occurrence of a word adds to the logits, up to the text's normalisation,
         float64, ``(words seen in training, n_classes)``, words in order of their ids.
     spectrum
-        PCA of `word_logits`: the dimensions that a bag-of-words model predicts (Aitken et al.
-        2020, arXiv 2010.15114).
+        PCA of `word_logits`, each word weighing as often as it occurs in training: the dimensions
+        that a bag-of-words model predicts (Aitken et al. 2020, arXiv 2010.15114).
     """
 
     accuracy: dict[str, float]
@@ -76,7 +76,9 @@ def bag_of_words(task: TextTask, *, regularisation: float = 1.0) -> BagOfWords:
         # Two classes: scikit-learn keeps one column, the log-odds of the second.
         weights = np.concatenate([-weights / 2, weights / 2])
     word_logits = torch.from_numpy((weights * weighting.idf_).T.copy())
-    return BagOfWords(accuracy, word_logits, centred_spectrum(word_logits))
+    seen = torch.cat(list(training.tokens)).bincount()
+    often = seen[torch.from_numpy(weighting.get_feature_names_out().astype(np.int64))]
+    return BagOfWords(accuracy, word_logits, centred_spectrum(word_logits, often))
 
 
 def _documents(tokens: Sequence[Tensor]) -> list[list[int]]:

@@ -67,8 +67,19 @@ class Watch:
     def restore(self, found: dict[str, Any]) -> None:
         """Go on from what :meth:`to_dict` returned."""
         self.checks = [[Check(**check) for check in member] for member in found["checks"]]
-        self.settled_at = found["settled_at"]
+        # by the rule of now, whatever was written
+        for i, checks in enumerate(self.checks):
+            self.settled_at[i] = self._settled(checks)
         self._find_end()
+
+    def _settled(self, checks: list[Check]) -> int | None:
+        """The first check at which a member had settled."""
+        if self.settling is None:
+            return None
+        for n in range(1, len(checks) + 1):
+            if self.settling.settled(checks[:n]):
+                return checks[n - 1].step
+        return None
 
     def _find_end(self) -> None:
         steps = [step for step in self.settled_at if step is not None]

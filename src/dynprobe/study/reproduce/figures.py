@@ -81,7 +81,7 @@ def _over_n(
     guide_label: str = "N − 1",
 ) -> Callable[[Reproduction], Figure | None]:
     def draw(found: Reproduction) -> Figure | None:
-        lines = [(label, _by_n(found.rows, measure)) for measure, label in measures]
+        lines = [(label, _by_n(found.shown, measure)) for measure, label in measures]
         if not any(by_n for _, by_n in lines):
             return None
         figure = new_figure()
@@ -107,7 +107,7 @@ def _over_n(
 
 
 def _accuracy(found: Reproduction) -> Figure | None:
-    by_n = _accuracies(found.rows)
+    by_n = _accuracies(found.shown)
     if not by_n:
         return None
     figure = new_figure()
@@ -123,7 +123,7 @@ def _accuracy(found: Reproduction) -> Figure | None:
 
 
 def _time_constants(found: Reproduction) -> Figure | None:
-    taus = [_by_n(found.rows, f"time constant {i}, median") for i in range(1, 9)]
+    taus = [_by_n(found.shown, f"zero input: time constant {i}, median") for i in range(1, 9)]
     if not taus[0]:
         return None
     figure = new_figure()
@@ -211,9 +211,12 @@ def _speed(found: Reproduction) -> Figure | None:
     figure.colorbar(drawn, ax=axes, label="log10 q, input zero")
     answer = arrays["grid answer"].view(cells, cells).numpy()
     axes.contour(x, y, answer, levels=[0.5, 1.5], colors=ACCENT, linewidths=1)
-    axes.scatter(*arrays["slow points"][:, :2].T.numpy(), **_dots(4, "#e69f00"), label="slow")
+    axes.scatter(*arrays["zero: slow points"][:, :2].T.numpy(), **_dots(4, "#e69f00"), label="slow")
     axes.scatter(
-        *arrays["fixed points"][:, :2].T.numpy(), **_dots(28, ALERT), marker="X", label="fixed"
+        *arrays["zero: fixed points"][:, :2].T.numpy(),
+        **_dots(28, ALERT),
+        marker="X",
+        label="fixed",
     )
     axes.set_xlabel("PC 1")
     axes.set_ylabel("PC 2")
@@ -229,12 +232,12 @@ def _cuts(found: Reproduction) -> Figure | None:
     settings = sorted((s for s in settings if s.cell == "gru"), key=lambda s: s.n)
     for s, colour in zip(settings, class_colours(len(settings)), strict=True):
         arrays = _network(found, s.kind, s.n, s.l2)
-        if arrays is None or "cuts" not in arrays:
+        if arrays is None or "zero: cuts" not in arrays:
             continue
         drawn = True
         axes.plot(
-            arrays["cuts"].numpy(),
-            arrays["dimension by cut"].numpy(),
+            arrays["zero: cuts"].numpy(),
+            arrays["zero: dimension by cut"].numpy(),
             "o-",
             ms=4,
             color=colour,
@@ -252,14 +255,14 @@ def _cuts(found: Reproduction) -> Figure | None:
 def _components(found: Reproduction) -> Figure | None:
     figure = new_figure()
     axes = figure.add_subplot()
-    n_values = list(_by_n(found.rows, "participation ratio"))
+    n_values = list(_by_n(found.shown, "participation ratio"))
     if not n_values:
         return None
     for n, colour in zip(n_values, class_colours(len(n_values)), strict=True):
         means = [
             (d, fmean(by_n[n]))
             for d in range(9)
-            if n in (by_n := _by_n(found.rows, f"accuracy on {d} components"))
+            if n in (by_n := _by_n(found.shown, f"accuracy on {d} components"))
         ]
         axes.plot(*zip(*means, strict=True), "o-", ms=3.5, lw=1, color=colour, label=n)
     axes.set_xlabel("principal components that the readout is given")
@@ -294,13 +297,13 @@ def _pushes(found: Reproduction) -> Figure | None:
 
 def _eigenvalues(found: Reproduction) -> Figure | None:
     arrays = _network(found, "categorical", 3, L2)
-    if arrays is None or "eigenvalues" not in arrays:
+    if arrays is None or "zero: eigenvalues" not in arrays:
         return None
     figure = new_figure()
     axes = figure.add_subplot()
     turn = torch.linspace(0, 2 * torch.pi, 200)
     axes.plot(turn.cos().numpy(), turn.sin().numpy(), color=FAINT, lw=1)
-    axes.scatter(*arrays["eigenvalues"].T.numpy(), **_dots(10, ACCENT))
+    axes.scatter(*arrays["zero: eigenvalues"].T.numpy(), **_dots(10, ACCENT))
     axes.set_aspect("equal")
     axes.set_xlabel("real part")
     axes.set_ylabel("imaginary part")
@@ -314,7 +317,8 @@ _FIGURES: tuple[tuple[str, str, str, Callable[[Reproduction], Figure | None]], .
      "readouts.", _states("categorical", 3, L2, 3)),
     ("ratio", "Participation ratio over N", f"Participation ratio of visited states. {_N}",
      _over_n((("participation ratio", "visited states"),
-              ("participation ratio, fixed and slow points", "fixed and slow points")),
+              ("zero input: participation ratio of fixed and slow points",
+               "fixed and slow points, zero input")),
              "participation ratio", guide=lambda n: n - 1,
              reference=("Participation ratio for N", "participation ratio"))),
     ("components", "Components over N", f"Principal components for a share of the variance. {_N}",
@@ -352,9 +356,11 @@ _FIGURES: tuple[tuple[str, str, str, Callable[[Reproduction], Figure | None]], .
      "at their mean), borders between answers, fixed and slow points.", _speed),
     ("cuts", "Dimension of fixed and slow points by the cut on speed",
      "A loose cut gives the dimension of the seeds, a strict one that of a few points.", _cuts),
-    ("times", "Time constants", "Of the eight slowest modes at fixed and slow points; GRU.",
+    ("times", "Time constants", "Of the eight slowest modes at fixed and slow points, "
+     "zero input held; GRU. Under the mean word they are longer, see rows.csv.",
      _time_constants),
-    ("eigenvalues", "3 classes: eigenvalues", "Of the Jacobian at one fixed point.", _eigenvalues),
+    ("eigenvalues", "3 classes: eigenvalues", "Of the Jacobian at one "
+     "fixed or slow point, zero input.", _eigenvalues),
     ("ordered3", "Ordered, 3 classes: a bent line", "L2 1e-2; as in the first figure.",
      _states("ordered", 3, 1e-2, 3)),
     ("ordered5", "Ordered, 5 classes: a horseshoe", "L2 1e-2.", _states("ordered", 5, 1e-2, 5)),

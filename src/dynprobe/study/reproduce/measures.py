@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,8 @@ from torch import Tensor
 from dynprobe.analyzers.fixed_points import FixedPointSearch
 from dynprobe.analyzers.integration_direction import IntegrationDirection
 from dynprobe.dimension import MLE, CorrelationDimension, components_for, participation_ratio
+from dynprobe.dimension.spectrum import centred_spectrum
+from dynprobe.geometry.word_counts import class_word_frequencies
 from dynprobe.nn import RNNClassifier
 from dynprobe.report import Report
 from dynprobe.study.evaluate import evaluate
@@ -21,6 +22,8 @@ from dynprobe.tasks.task import Task
 
 #: Fresh phrases that accuracy is measured on.
 TEST_PHRASES = 5000
+#: Phrases whose words predict the dimension.
+TRAINING_PHRASES = 20_000
 #: Visited states kept for figures.
 DRAWN = 3000
 #: Visited states whose neighbours are looked at.
@@ -70,28 +73,29 @@ def measure(network: RNNClassifier, task: Task, dims: int, *, seed: int, full: b
     watched = watch(network, task, seed=seed)
     accuracy = evaluate(network, [task.sample(TEST_PHRASES, seed=seed + 1_000_003)])
     numbers, arrays = _spectrum(watched, task.n_classes)
-    numbers |= _nonlinear(watched, seed)
-    analyzers: list[Any] = [
-        "readout_geometry",
-        "components_accuracy",
-        "order_shuffle",
-        "word_counts",
-        "bag_of_words",
-    ]
+    numbers |= _nonlinear(watched, seed) | _predicted(task, seed)
+    parts = [_controls(watched, _report(watched, list(_CONTROLS), seed)), _pushes(watched, dims)]
     if full:
-        # 2 searches: the reference holds zero for its sweep over N, the mean word for one network
-        analyzers += [FixedPointSearch(held="zero"), IntegrationDirection(n_sequences=128)]
-    report = watched.probe.analyze(analyzers, seed=seed)
-    if report.failures:
-        raise next(iter(report.failures.values())).error
-    for part in (_controls, _pushes, *([_dynamics] if full else [])):
-        found, drawn = part(watched, report, dims)
+        # the reference holds zero for its sweep over N, the mean word for single networks
+        for held in ("zero", "mean"):
+            chosen = [FixedPointSearch(held=held), IntegrationDirection(n_sequences=128)]
+            parts.append(_dynamics(watched, _report(watched, chosen, seed), held))
+        parts.append(({}, _grid(watched)))
+    for found, drawn in parts:
         numbers |= found
         arrays |= drawn
     return Measured(accuracy, numbers, arrays)
 
 
+def _report(watched: Watched, analyzers: list[Any], seed: int) -> Report:
+    report = watched.probe.analyze(analyzers, seed=seed)
+    if report.failures:
+        raise next(iter(report.failures.values())).error
+    return report
+
+
 Found = tuple[dict[str, float], dict[str, Tensor]]
+_CONTROLS = ("readout_geometry", "components_accuracy", "order_shuffle", "bag_of_words")
 
 
 def _spectrum(watched: Watched, n_classes: int) -> Found:
@@ -130,11 +134,24 @@ def _nonlinear(watched: Watched, seed: int) -> dict[str, float]:
     }
 
 
-def _controls(watched: Watched, report: Report, dims: int) -> Found:
+def _predicted(task: Task, seed: int) -> dict[str, float]:
+    """Latent-semantic prediction, from phrases as training sees them."""
+    batch = task.sample(TRAINING_PHRASES, seed=seed)
+    points = class_word_frequencies(
+        batch.sequences(), batch.labels, len(task.vocabulary), task.n_classes
+    )
+    spectrum = centred_spectrum(points)
+    return {
+        "latent-semantic participation ratio": spectrum.participation_ratio,
+        "latent-semantic components for 95 %": float(spectrum.n_components_95),
+    }
+
+
+def _controls(watched: Watched, report: Report) -> Found:
     geometry = report["readout_geometry"]
     components = report["components_accuracy"]
     shuffle = report["order_shuffle"]
-    words, bag = report["word_counts"], report["bag_of_words"]
+    bag = report["bag_of_words"]
     pairs, norms = geometry.geometry.pair_angles, geometry.geometry.norms
     numbers = {
         "readout angle, mean": geometry.angle,
@@ -145,8 +162,6 @@ def _controls(watched: Watched, report: Report, dims: int) -> Found:
         "components the readout needs": float(components.needed),
         "same answer in random order": shuffle.unchanged,
         "change of the final state in random order": shuffle.state_change,
-        "latent-semantic participation ratio": words.spectrum.participation_ratio,
-        "latent-semantic components above the null": float(words.n_significant),
         "bag of words, accuracy": bag.accuracy,
         "bag of words, participation ratio": bag.spectrum.participation_ratio,
         "bag of words, cosine with the pushes": bag.agreement,
@@ -164,7 +179,7 @@ def _controls(watched: Watched, report: Report, dims: int) -> Found:
     }
 
 
-def _pushes(watched: Watched, report: Report, dims: int) -> Found:
+def _pushes(watched: Watched, dims: int) -> Found:
     pushes = mean_pushes(watched, dims)
     neutral = [i for i, w in enumerate(pushes.words) if w in ("neutral", "okay")]
     evidence = [i for i in range(len(pushes.words)) if i not in neutral]
@@ -190,19 +205,22 @@ def _pushes(watched: Watched, report: Report, dims: int) -> Found:
     return numbers, {"pushes": drawn.inside, "push lengths": drawn.length}
 
 
-def _dynamics(watched: Watched, report: Report, dims: int) -> Found:
+def _dynamics(watched: Watched, report: Report, held: str) -> Found:
+    """Fixed points, modes and what they do, under one held input that every name tells."""
     fixed, modes = report["fixed_points"], report["integration_direction"]
     mean = watched.visited.mean(0)
+    seeds = fixed.n_fixed + fixed.n_slow + fixed.n_unconverged
     numbers = {
         "distinct fixed points": float(len(fixed.unique)),
         "fixed points, attractors": float(fixed.attractors.sum()),
-        "seeds at fixed points": fixed.n_fixed / max(1, fixed.n_fixed + fixed.n_slow),
+        "share of seeds at fixed points": fixed.n_fixed / seeds,
+        "share of seeds at slow points": fixed.n_slow / seeds,
+        "participation ratio of fixed and slow points": fixed.slow_participation_ratio,
+        "points linearised at": float(modes.n_points),
         "modes slower than the sequence": float(modes.n_integrating),
         "slow modes in the PC plane": modes.slow_in_plane,
         "slow modes in the PC plane, random": modes.null_in_plane,
     }
-    if not math.isnan(fixed.slow_participation_ratio):
-        numbers["participation ratio, fixed and slow points"] = fixed.slow_participation_ratio
     for i, row in enumerate(modes.time_constants[:8].tolist()):
         for name, tau in zip(("10 %", "median", "90 %"), row, strict=True):
             numbers[f"time constant {i + 1}, {name}"] = tau
@@ -217,7 +235,7 @@ def _dynamics(watched: Watched, report: Report, dims: int) -> Found:
         }
     cuts = fixed.slow_set
     basis = watched.components[:3].T
-    return numbers, _grid(watched) | {
+    arrays = {
         "fixed points": (fixed.unique.states.double() - mean) @ basis,
         "slow points": (fixed.points.states[fixed.points.slow].double() - mean) @ basis,
         "cuts": cuts.cuts,
@@ -226,6 +244,10 @@ def _dynamics(watched: Watched, report: Report, dims: int) -> Found:
         "time constants": modes.time_constants,
         "eigenvalues": torch.view_as_real(modes.eigenvalues[0].to(torch.complex128)),
     }
+    return (
+        {f"{held} input: {name}": value for name, value in numbers.items()},
+        {f"{held}: {name}": value for name, value in arrays.items()},
+    )
 
 
 def _grid(watched: Watched, cells: int = 41) -> dict[str, Tensor]:

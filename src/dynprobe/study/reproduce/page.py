@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import stdev
@@ -11,8 +10,7 @@ from statistics import stdev
 from dynprobe.atomic import whole_file
 from dynprobe.report.template import footer, render, shown
 from dynprobe.study.reproduce.figures import pictures
-from dynprobe.study.reproduce.references import REFERENCES, Compared, Reference, compare
-from dynprobe.study.reproduce.rows import Row
+from dynprobe.study.reproduce.references import REFERENCES, Compared, compare
 from dynprobe.study.reproduce.run import Reproduction
 
 
@@ -25,7 +23,7 @@ class Line:
     tolerance: str
     ours: str
     seeds: int
-    verdict: str  # "met", "missed" or "not measured"
+    verdict: str  # "met", "missed", "not measured" or "in part": fewer seeds than planned
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,16 @@ class Block:
         return "missed" if "missed" in verdicts else "not measured"
 
 
-def blocks(rows: Sequence[Row], model: str = "gru") -> list[Block]:
+def blocks(found: Reproduction, model: str = "gru") -> list[Block]:
     """The paper's table with our numbers in it, of one kind of network."""
-    return [_block(reference, rows, model) for reference in REFERENCES]
+    return [
+        Block(
+            reference.title,
+            reference.source,
+            tuple(_line(c, found, model) for c in compare(reference, found.shown, model)),
+        )
+        for reference in REFERENCES
+    ]
 
 
 def render_reproduction(found: Reproduction, *, quick: bool) -> str:
@@ -60,14 +65,12 @@ def render_reproduction(found: Reproduction, *, quick: bool) -> str:
     quick
         Whether networks are smaller and phrases shorter than the paper's; the page says so.
     """
-    made = blocks(found.rows)
+    made = blocks(found)
     others = {
-        model: [b for b in blocks(found.rows, model) if any(n.seeds for n in b.lines)]
+        model: [b for b in blocks(found, model) if any(n.seeds for n in b.lines)]
         for model in ("lstm", "ugrnn", "rnn")
     }
-    trained = {}
-    for row in found.rows:
-        trained[row.network] = (row.steps, row.accuracy)
+    settled = [r.value for r in found.shown if r.measure == "settled at step"]
     return render(
         "reproduction.html",
         quick=quick,
@@ -75,7 +78,9 @@ def render_reproduction(found: Reproduction, *, quick: bool) -> str:
         counts={v: sum(b.verdict == v for b in made) for v in ("met", "missed", "not measured")},
         others={m: [b for b in bs if "AG News" not in b.title] for m, bs in others.items() if bs},
         figures=[shown(picture) for picture in pictures(found)],
-        networks=len(trained),
+        networks=len(settled),
+        settled=sum(math.isfinite(step) for step in settled),
+        failed=found.failed,
         interrupted=found.interrupted,
         footer=footer(0),
     )
@@ -89,29 +94,31 @@ def write_page(found: Reproduction, *, quick: bool) -> Path:
     return page
 
 
-def _block(reference: Reference, rows: Sequence[Row], model: str) -> Block:
-    return Block(
-        reference.title,
-        reference.source,
-        tuple(_line(c) for c in compare(reference, rows, model)),
-    )
-
-
-def _line(c: Compared) -> Line:
+def _line(c: Compared, found: Reproduction, model: str) -> Line:
     cell = c.cell
     where = f"{cell.kind} {cell.n}" + (f", L2 {c.l2:g}" if c.l2 else "")
+    known = [v for v in c.values if math.isfinite(v)]
     ours = "-"
-    if c.values:
-        spread = f" ± {_short(stdev(c.values))}" if len(c.values) > 1 else ""
-        ours = f"{_short(c.mean)}{spread}"
+    if known:
+        spread = f" ± {_short(stdev(known))}" if len(known) > 1 else ""
+        gaps = len(c.values) - len(known)
+        ours = f"{_short(sum(known) / len(known))}{spread}{f' (none for {gaps})' if gaps else ''}"
     return Line(
         f"{cell.measure} ({where})",
         _short(cell.expected),
         "exactly" if cell.within == 0 else f"± {_short(cell.within)}",
         ours,
         len(c.values),
-        "not measured" if not c.values else "met" if c.met else "missed",
+        _verdict(c, found.seeds(cell.kind, cell.n, c.l2, cell.model or model)),
     )
+
+
+def _verdict(c: Compared, planned: int) -> str:
+    if not c.values:
+        return "not measured"
+    if len(c.values) < planned:
+        return "in part"
+    return "met" if c.met else "missed"
 
 
 def _short(x: float) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dynprobe.atomic import whole_file
 from dynprobe.dimension import components_for
+from dynprobe.nn import RNNClassifier
 from dynprobe.study.bag_of_words import bag_of_words
 from dynprobe.study.demo import Stage, quiet
 from dynprobe.study.reproduce.measures import Measured, expected_dims, measure
@@ -23,6 +24,8 @@ from dynprobe.tasks import text
 
 #: Files of a reproduction, in its folder.
 ROWS, NETWORKS, ARRAYS = "rows.csv", "networks", "arrays"
+#: Task of the rows on real text; how the measure of a failure begins.
+NEWS, FAILED = "ag_news", "failed: "
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,26 @@ class Reproduction:
     folder: Path
     settings: list[Setting]
     interrupted: bool
+
+    @property
+    def shown(self) -> list[Row]:
+        """Rows of the settings asked for; a folder may hold others."""
+        wanted = {
+            (s.kind, s.n, s.cell, s.units, s.length, s.l2, seed)
+            for s in self.settings
+            for seed in s.seeds
+        }
+        return [r for r in self.rows if r.network in wanted or r.task == NEWS]
+
+    @property
+    def failed(self) -> list[Row]:
+        """Networks that could not be measured, with the reason as measure."""
+        return [r for r in self.shown if r.measure.startswith(FAILED)]
+
+    def seeds(self, kind: str, n: int, l2: float, model: str) -> int:
+        """How many networks of a kind there are to be; one for a baseline without any."""
+        found = [s for s in self.settings if (s.kind, s.n, s.l2, s.cell) == (kind, n, l2, model)]
+        return len(found[0].seeds) if found else 1
 
     def arrays(self, setting: Setting, seed: int) -> dict[str, Tensor] | None:
         """For the figures of one network; None where it was not measured here."""
@@ -76,7 +99,7 @@ def reproduce(
     path = folder / ROWS
     rows = read_rows(path)
     try:
-        if news is not None and not any(r.task == "ag_news" for r in rows):
+        if news is not None and not any(r.task == NEWS for r in rows):
             rows += _news(news)
             write_rows(path, rows)
         for setting in settings:
@@ -94,19 +117,25 @@ def reproduce(
                 progress(f"measuring {setting.key}", i, len(setting.seeds))
                 if seed not in missing:
                     continue
-                found = measure(
-                    stack.member(i),
-                    setting.task(),
-                    expected_dims(setting.kind, setting.n),
-                    seed=seed,
-                    full=setting.full,
-                )
+                found = _measured(stack.member(i), setting, seed)
+                settled = log.settled_at[i]
+                found.numbers["settled at step"] = math.nan if settled is None else float(settled)
                 _keep_arrays(folder, setting, seed, found)
                 rows += _rows(setting, seed, log.steps, found)
                 write_rows(path, rows)
     except KeyboardInterrupt:
         return Reproduction(rows, folder, list(settings), True)
     return Reproduction(rows, folder, list(settings), False)
+
+
+def _measured(network: RNNClassifier, setting: Setting, seed: int) -> Measured:
+    """Measure, and keep the reason where that fails: others are still to come."""
+    dims = expected_dims(setting.kind, setting.n)
+    try:
+        return measure(network, setting.task(), dims, seed=seed, full=setting.full)
+    except Exception as error:
+        reason = f"{FAILED}{type(error).__name__}: {error}"
+        return Measured(math.nan, {reason: math.nan}, {})
 
 
 def _rows(setting: Setting, seed: int, steps: int, found: Measured) -> list[Row]:
@@ -125,7 +154,6 @@ def _rows(setting: Setting, seed: int, steps: int, found: Measured) -> list[Row]
             value,
         )
         for name, value in found.numbers.items()
-        if math.isfinite(value)  # what does not apply is no number
     ]
 
 
@@ -139,7 +167,7 @@ def _news(folder: Path) -> list[Row]:
     numbers["participation ratio"] = found.spectrum.participation_ratio
     accuracy = found.accuracy["test"]
     return [
-        Row("ag_news", task.n_classes, "bag of words", 0, 0, 0.0, 0, 0, accuracy, name, value)
+        Row(NEWS, task.n_classes, "bag of words", 0, 0, 0.0, 0, 0, accuracy, name, value)
         for name, value in numbers.items()
     ]
 
