@@ -59,6 +59,17 @@ def costs(settings: Settings) -> list[Cost]:
     return [_cost(settings, model) for model in settings.models]
 
 
+def described(found: Sequence[Cost]) -> list[str]:
+    """The budget in lines: each model, then all of them."""
+    lines = [
+        f"{c.model}: {c.step:.3f} s a step; {c.runs} networks of {c.steps:,} steps on counting "
+        f"tasks in {c.stacks} trainings, {c.text_runs} of {c.text_steps:,} on texts: "
+        f"{c.hours:.1f} h"
+        for c in found
+    ]
+    return [*lines, f"all: {sum(c.hours for c in found):.1f} h of training on one core"]
+
+
 def _cost(settings: Settings, model: str) -> Cost:
     counted, texts = ([t for t in settings.topics if t.text is text] for text in (False, True))
     runs, groups = _runs(settings, model, counted)

@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-#: Regressors whose part outside of the others is below this share of it are none of their own.
-RANK = 1e-8
+#: A direction among regressors below this share of the largest is rounding of single precision.
+RANK = 1e-6
 
 
 def explained(states: Tensor, regressors: Tensor) -> float:
