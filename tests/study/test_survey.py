@@ -19,7 +19,7 @@ from dynprobe.study.survey.networks import Network, train_networks
 from dynprobe.study.survey.page import blocks, interval, render_survey
 from dynprobe.study.survey.plan import costs, described
 from dynprobe.study.survey.rows import COMPLETE, MEMORY, MODEL, STREAM, Row, in_full, read_rows
-from dynprobe.study.survey.rules import RULES, findings
+from dynprobe.study.survey.rules import RULES, findings, in_common
 from dynprobe.study.survey.run import ROWS, Survey, chosen, survey
 from dynprobe.study.survey.settings import (
     MODELS,
@@ -251,6 +251,16 @@ def test_what_was_not_learned_or_not_measured_is_not_judged() -> None:
     # it must hold on every task
     both = RNN + [replace(r, n=5, accuracy=0.4) for r in RNN]
     assert findings(both, ["gru"])[0].holds["learned"] is False
+
+
+def test_models_are_held_against_the_network_of_the_same_survey() -> None:
+    other = [replace(r, model="mamba") for r in changed("affine in the state", 1.0)]
+    lacking = [replace(r, model="rnn") for r in RNN if "readout" not in r.measure]
+    found = findings([*RNN, *other, *lacking], ["gru", "mamba", "rnn"])
+    assert in_common(found) == {
+        "gru": "6 of 6 rules", "mamba": "5 of 6 rules", "rnn": "5 of 5 rules"
+    }  # fmt: skip
+    assert in_common(found[1:]) == {"mamba": "unknown", "rnn": "unknown"}
 
 
 # -- the page ------------------------------------------------------------------------------------

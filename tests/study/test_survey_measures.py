@@ -14,11 +14,12 @@ from dynprobe.errors import ReadoutError
 from dynprobe.nn import MambaClassifier
 from dynprobe.study.models import build_model
 from dynprobe.study.survey.horizon import Exchanges, Horizon, evidence_exchanges, horizon
+from dynprobe.study.survey.measures import memory_measures
 from dynprobe.study.survey.memory_readout import alignment, linear_share, memory_readout
 from dynprobe.study.survey.readers import reader
 from dynprobe.study.survey.shares import between, explained
 from dynprobe.study.survey.views import forgetting, views
-from dynprobe.study.survey.watched import record
+from dynprobe.study.survey.watched import material, record, watch
 from dynprobe.tasks import Batch, categorical, multilabel, ordered
 
 TASK = categorical(3, length=7)
@@ -244,3 +245,18 @@ def test_a_word_that_was_never_recorded_and_a_deep_mamba_are_refused() -> None:
         reader(model, record(model, batch, TASK), 3)
     with pytest.raises(ReadoutError, match="MambaClassifier"):
         reader(MambaClassifier(4, 3, hidden_size=16, layers=2), [], 3)
+
+
+def test_two_layers_are_measured_one_by_one_and_together() -> None:
+    model, given = build("linear_transformer", layers=2), material(TASK, sequences=20)
+    watched = watch(model, given)
+    found = {name: value for _, name, value in memory_measures(watched, seed=0)}
+    for prefix in ("", "S/z: ", "layer 1: ", "layer 1: S/z: "):
+        assert f"{prefix}share of the logits its linear readout explains" in found
+        # the word itself says little about a sum, and its mean about how long it is
+        assert found[f"{prefix}share explained by the word"] < 0.6
+    assert found["share explained by the position"] > 0.8
+    assert abs(found["S/z: share explained by the position"]) < 0.1
+    # untrained and nearly linear: all of it is foreseen by both layers together
+    together = found["all layers: share of the logits their linear readouts explain"]
+    assert together > found["layer 1: share of the logits its linear readout explains"]

@@ -86,12 +86,19 @@ def _answer(found: Survey) -> Figure | None:
             _line(axes, by_n, model, colours[model], _MARKS[i % len(_MARKS)])
             n_values |= set(by_n)
         y = len(models) - 1 - i
-        for where, face in (("off", colours[model]), ("along", "white")):
+        # one above the other: where both are alike, both are seen
+        for where, face, up in (("off", colours[model], 0.12), ("along", "white", -0.12)):
             measure = f"left of a push {where} the manifold"
             values = [v for vs in _by_n(rows, MEMORY, measure).values() for v in vs]
             if values:
                 right.plot(
-                    100 * fmean(values), y, "o", ms=7, mfc=face, mec=colours[model], clip_on=False
+                    100 * fmean(values),
+                    y + up,
+                    "o",
+                    ms=7,
+                    mfc=face,
+                    mec=colours[model],
+                    clip_on=False,
                 )
     for axes, title in ((left, "stream: what is read"), (middle, "memory: what is carried")):
         n = sorted(n_values)
@@ -105,7 +112,7 @@ def _answer(found: Survey) -> Figure | None:
     right.set_xlim(0, 105)
     right.set_ylim(-0.5, len(models) - 0.5)
     right.set_xlabel("left of a push, %")
-    right.set_title("memory: a push off (filled), along (open)")
+    right.set_title("memory: left of a push")
     figure.legend(
         *left.get_legend_handles_labels(), loc="outside lower center", ncols=min(8, len(models))
     )
@@ -185,6 +192,7 @@ def _by_l2(notion: str) -> Callable[[Survey], Figure | None]:
         if not drawn:
             return None
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel("L2")
         axes.set_ylabel(f"participation ratio of the {notion}")
         axes.legend()

@@ -19,7 +19,7 @@ from dynprobe.recording import Recording
 from dynprobe.recurrences.state_matrix import STATE
 from dynprobe.study.reproduce.pushes import mean_pushes
 from dynprobe.study.survey.horizon import horizon
-from dynprobe.study.survey.memory_readout import alignment, memory_readout
+from dynprobe.study.survey.memory_readout import alignment, linear_share, memory_readout
 from dynprobe.study.survey.readers import Read, reader
 from dynprobe.study.survey.rows import COMPLETE, MEMORY, MODEL, STREAM
 from dynprobe.study.survey.shares import between, explained
@@ -117,6 +117,7 @@ def memory_measures(watched: Watched, seed: int) -> Iterator[Number]:
     mask = watched.sides[0].memory.mask
     read = reader(watched.model, watched.sides, given.probe_words[0])
     others = [reader(watched.model, watched.sides, word) for word in given.probe_words[1:]]
+    foreseen: list[Tensor] = []
     for view in views([side.memory.form for side in watched.sides]):
         memory = watched.sides[view.layer].memory
         for _, name, value in _dimension(MEMORY, view.prefix, null[view.layer].memory, view.of):
@@ -142,6 +143,13 @@ def memory_measures(watched: Watched, seed: int) -> Iterator[Number]:
             cosines = [_cosine(own.weight, a.weight, margins) for a in aside]
             yield MEMORY, f"{view.prefix}readout, least cosine with other probe words", min(cosines)
         yield from _deflections(view, read, own.weight, watched, margins)
+        if view.of == STATE:
+            foreseen.append(view.values(final[view.layer]).double() @ own.weight.T)
+    if len(foreseen) > 1:
+        with torch.no_grad():
+            logits = read(final)
+        together = linear_share(logits, torch.stack(foreseen).sum(0), margins=margins)
+        yield MEMORY, "all layers: share of the logits their linear readouts explain", together
 
 
 def mechanism_measures(watched: Watched, seed: int) -> Iterator[Number]:

@@ -42,7 +42,7 @@ class Network:
         """Name for files; what the training depends on."""
         b, t = self.budget, self.topic
         how = f"{b.epochs}epochs" if t.text else f"{t.length}x{b.batch}x{b.steps}"
-        name = f"{t.name}{t.n}_{self.model}{b.hidden}".replace(" ", "-")
+        name = f"{t.name}{t.n}_{self.model}_{b.hidden}".replace(" ", "-")
         return f"{name}_{how}_lr-{self.rate:g}_l2-{self.l2:g}_seed-{self.seed}"
 
     @property

@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from dynprobe.report.template import footer, render, shown
 from dynprobe.study.survey.figures import answer, others
 from dynprobe.study.survey.rows import COMPLETE, MEMORY, MODEL, STREAM, Row, in_full
-from dynprobe.study.survey.rules import RULES, findings
+from dynprobe.study.survey.rules import REFERENCE, RULES, findings, in_common
 from dynprobe.study.survey.run import Survey
 
 
@@ -68,6 +68,7 @@ def render_survey(found: Survey, *, quick: bool) -> str:
     """
     models = found.settings.models
     networks = {r.network for r in found.rows}
+    judged = findings(in_full(found.rows), models)
     failures = [
         f"{r.model} on {r.task} {r.n}, seed {r.seed}: {r.measure}" for r in found.rows if _failed(r)
     ]
@@ -78,7 +79,9 @@ def render_survey(found: Survey, *, quick: bool) -> str:
         left_out=found.left_out,
         models=models,
         rules=RULES,
-        findings=findings(in_full(found.rows), models),
+        findings=judged,
+        reference=REFERENCE,
+        common=in_common(judged),
         first=[shown(picture) for picture in answer(found)],
         figures=[shown(picture) for picture in others(found)],
         blocks=blocks(found.rows, models),
@@ -100,7 +103,7 @@ def _block(task: str, n: int, notion: str, rows: Sequence[Row], models: Sequence
         values = ((m, [r.value for r in about if (r.model, r.measure) == (m, measure)])
                   for m in models)  # fmt: skip
         lines.append((measure, _cells(models, values)))
-    return Block(f"{task} {n}", notion, tuple(lines))
+    return Block(f"{task}, N = {n}", notion, tuple(lines))
 
 
 def _cells(models: Sequence[str], values: Iterable[tuple[str, Sequence[float]]]) -> tuple[str, ...]:

@@ -38,6 +38,8 @@ RULES = (
     "corrects",
 )
 Holds = bool | None
+#: The network that the others are held against.
+REFERENCE = "gru"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,26 @@ def findings(rows: Sequence[Row], models: Sequence[str]) -> list[Finding]:
 def view_read(rows: Sequence[Row]) -> str:
     """Prefix of the memory that a model's layer itself reads: S/z where there is one."""
     return "S/z: " if any(r.measure.startswith("S/z: ") for r in rows) else ""
+
+
+def in_common(found: Sequence[Finding]) -> dict[str, str]:
+    """Of each model, on how many rules it does as the reference network of the same survey does.
+
+    The rules say what such a network is known for; this says what it did here, under this budget.
+    """
+    reference = next((f for f in found if f.model == REFERENCE), None)
+    out = {}
+    for f in found:
+        known = [
+            name
+            for name in RULES
+            if reference is not None
+            and reference.holds[name] is not None
+            and f.holds[name] is not None
+        ]
+        alike = sum(reference is not None and reference.holds[n] == f.holds[n] for n in known)
+        out[f.model] = f"{alike} of {len(known)} rules" if known else "unknown"
+    return out
 
 
 def _finding(rows: Sequence[Row], model: str) -> Finding:
