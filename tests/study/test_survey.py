@@ -141,6 +141,11 @@ def test_a_stopped_survey_keeps_what_it_has_and_goes_on(
     assert len(in_full(second.rows)) > 100
 
 
+def test_numbers_of_another_budget_are_not_mixed_in(found: Survey, folder: Path) -> None:
+    with pytest.raises(DataError, match="networks of 12 steps, and this survey trains for 13"):
+        survey(replace(SMALL, budget=replace(SMALL.budget, steps=13)), folder)
+
+
 def test_settings_are_chosen_by_the_least_validation_loss_of_seed_0() -> None:
     settings = replace(SMALL, grids={"gru": Grid((0.1, 0.3), (1e-4, 1e-3))})
     losses = {(0.1, 1e-4): 0.5, (0.1, 1e-3): 0.4, (0.3, 1e-4): 0.2, (0.3, 1e-3): 0.9}

@@ -12,7 +12,7 @@ from dynprobe.study.log import Progress
 from dynprobe.study.survey.measures import Number, brief_measures, full_measures
 from dynprobe.study.survey.networks import Network, Trained, train_networks
 from dynprobe.study.survey.rows import COMPLETE, Row, read_rows, write_rows
-from dynprobe.study.survey.settings import COUNTING, Settings, Topic
+from dynprobe.study.survey.settings import COUNTING, TEXTS, Settings, Topic
 from dynprobe.study.survey.texts import read_text
 from dynprobe.study.survey.watched import Material, Watched, material, watch
 
@@ -59,9 +59,16 @@ def survey(
         Folder that holds the text data sets; without it they are left out.
     progress
         ``progress(stage, done, total)``.
+
+    Raises
+    ------
+    DataError
+        If the folder holds rows of networks with another number of steps, or a text data set is
+        not in its folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     run = _Run(settings, folder, read_rows(folder / ROWS), progress)
+    _check_budget(run.rows, settings, folder)
     left_out = [t.label for t in settings.topics if t.text and data is None]
     try:
         for topic in settings.topics:
@@ -159,6 +166,16 @@ class _Run:
 
     def _told(self, stage: str) -> Progress:
         return lambda done, total, _: self.progress(stage, done, total)
+
+
+def _check_budget(rows: Sequence[Row], settings: Settings, folder: Path) -> None:
+    """Numbers of another budget must not stand in one column with those of this one."""
+    others = {r.steps for r in rows if r.task not in TEXTS} - {settings.budget.steps}
+    if others:
+        raise DataError(
+            f"{folder / ROWS} has networks of {', '.join(map(str, sorted(others)))} steps, and "
+            f"this survey trains for {settings.budget.steps}. Pass another folder."
+        )
 
 
 def _material(topic: Topic, data: Path | None) -> Material:
