@@ -97,8 +97,13 @@ MAY_IMPORT = {
     "scaffold": {"analyzers"},
     "study": {
         "study",
+        "analysis",
         "analyzers",
         "atomic",
+        "dynamics",
+        "readout",
+        "recording",
+        "recurrences",
         "nn",
         "tasks",
         "probe",
@@ -108,7 +113,16 @@ MAY_IMPORT = {
         "capture",
         "comparison",
     },
-    "cli": {"study", "analyzers", "plugins", "recurrences", "report", "scaffold", "dynprobe"},
+    "cli": {
+        "study",
+        "analyzers",
+        "atomic",
+        "plugins",
+        "recurrences",
+        "report",
+        "scaffold",
+        "dynprobe",
+    },
 }
 
 

@@ -219,6 +219,46 @@ def reproduce(
     console.print(Text(f"Written to {page}; every number is in {folder / 'rows.csv'}"))
 
 
+@app.command()
+def survey(
+    out: Annotated[Path, typer.Option(help="Folder for networks, numbers and the page.")] = Path(
+        "survey"
+    ),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Three models, two small tasks, one seed, in minutes.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with ag_news, sst5 and goemotions, for the texts.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what would be run and how long it takes; stop.")
+    ] = False,
+) -> None:
+    """Ask whether transformers and state-space models integrate evidence as RNNs do.
+
+    A run that was stopped goes on from where it was: give the same folder.
+    """
+    from dynprobe.atomic import whole_file
+    from dynprobe.study.survey.page import render_survey
+    from dynprobe.study.survey.plan import costs, described
+    from dynprobe.study.survey.run import survey as run_all
+    from dynprobe.study.survey.settings import full_settings, quick_settings
+
+    settings = quick_settings() if quick else full_settings()
+    if plan:
+        for line in described(costs(settings)):
+            console.print(Text(line))
+        return
+    with _progress() as stage:
+        found = run_all(settings, out, data=data, progress=stage)
+    page = out / "survey.html"
+    with whole_file(page) as part:
+        part.write_text(render_survey(found, quick=quick), encoding="utf-8")
+    if found.interrupted:
+        console.print(Text("Stopped; the same command goes on from here.", "yellow"))
+    console.print(Text(f"Written to {page}; every number is in {out / 'rows.csv'}"))
+
+
 @plugins_app.callback()
 def plugins(context: typer.Context) -> None:
     """List analyzers and recurrences, built in and installed: name, package, version, status.

@@ -127,6 +127,17 @@ def test_a_bag_of_words_pushes_as_the_counter_does():
     assert math.isnan(alone.agreement)
 
 
+def test_rare_and_unused_words_take_no_part_in_the_comparison():
+    rec, recurrence, _ = counter()
+    tokens = rec.tokens.clone()
+    tokens[0, :3] = torch.tensor([5, 7, 7])  # of a vocabulary in which 4 and 6 never occur
+    rec.annotate(tokens=tokens)
+    found = dynprobe.analyze(rec, "bag_of_words", recurrence=recurrence)["bag_of_words"]
+    assert found.n_words == 4
+    assert found.agreement > 0.95
+    assert found.spectrum.n_components_95 == 2
+
+
 def test_several_labels_at_once():
     rec, recurrence, task = counter()
     counts = torch.stack([(rec.tokens == k).sum(1) for k in range(2)], dim=1)

@@ -331,3 +331,14 @@ def test_importing_it_does_not_import_transformers() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert out.stdout.strip() == "False"
+
+
+def test_steps_from_a_state_are_those_of_the_forward_pass() -> None:
+    mixer = MambaMixer(6, state_size=3, conv_kernel=4).double()
+    hidden = torch.randn(2, 9, 6, dtype=torch.float64)
+    expected = mixer(hidden)
+    padded = torch.nn.functional.pad(hidden, (0, 0, 3, 0))
+    state = torch.zeros(2, 12, 3, dtype=torch.float64)
+    for t in range(9):
+        out, state = mixer.step(padded[:, t : t + 4], state)
+        torch.testing.assert_close(out, expected[:, t])

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from dynprobe.nn import RNNClassifier
+from dynprobe.study.evaluate import mean_loss
 from dynprobe.study.penalty import l2_penalty
 from dynprobe.study.train import evaluate, train
 from dynprobe.tasks import Batch, categorical
@@ -166,3 +167,11 @@ def test_accuracy_is_the_share_of_correct_sequences_over_all_batches() -> None:
     assert model.training
     with pytest.raises(ValueError, match="no sequence to evaluate"):
         evaluate(model, [])
+
+
+def test_the_mean_loss_has_no_penalty_and_weighs_sequences_equally() -> None:
+    model, batch = build(), TASK.sample(10, seed=0)
+    expected = cross_entropy(model(batch.tokens, batch.lengths), batch.labels).item()
+    parts = [Batch(batch.tokens[s], batch.lengths[s], batch.labels[s])
+             for s in (slice(0, 3), slice(3, 10))]  # fmt: skip
+    assert mean_loss(model, parts) == pytest.approx(expected)

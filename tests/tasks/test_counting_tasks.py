@@ -18,6 +18,7 @@ from dynprobe.tasks import (
 )
 from dynprobe.tasks.counting import CountingTask
 from dynprobe.tasks.scoring import hits
+from dynprobe.tasks.shuffle import scattered
 from dynprobe.tasks.task import Task
 
 MAKERS = {
@@ -194,3 +195,13 @@ def test_evidence_is_a_copy_and_tasks_compare_by_their_arguments() -> None:
 def test_arguments_out_of_range_are_refused(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_scattered_words_stay_as_frequent_and_leave_their_sequence() -> None:
+    batch = categorical(3, length=12, min_length=3).sample(40, seed=0)
+    other = scattered(batch, seed=1)
+    assert torch.equal(other.tokens.sum((0, 1)), batch.tokens.sum((0, 1)))
+    assert torch.equal(other.tokens.flatten().bincount(), batch.tokens.flatten().bincount())
+    assert torch.equal(other.tokens == 0, batch.tokens == 0)  # padding stays where it is
+    assert not torch.equal(other.tokens.sort(1).values, batch.tokens.sort(1).values)
+    assert torch.equal(scattered(batch, seed=1).tokens, other.tokens)

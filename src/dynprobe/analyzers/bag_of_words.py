@@ -102,10 +102,10 @@ class BagOfWords(Analyzer):
         occurrences = torch.from_numpy(np.asarray(counts.sum(0)).ravel())
         agreement, null, n_words = float("nan"), float("nan"), 0
         if n_logits == weights.shape[1] and n_logits > 1 and ctx.has("states"):
-            words, pushes, occurrences = _pushes(ctx.recording, ctx.readout)
+            words, pushes, often = _pushes(ctx.recording, ctx.readout)
             n_words = len(words)
             if n_words > 1:
-                agreement, null = word_agreement(weights[words], pushes, occurrences, seed=ctx.seed)
+                agreement, null = word_agreement(weights[words], pushes, often, seed=ctx.seed)
         return BagOfWordsResult(
             accuracy=accuracy,
             spectrum=centred_spectrum(weights, occurrences),

@@ -95,13 +95,20 @@ def sides_of(models: Mapping[str, Given], layers: Mapping[str, str] | None) -> l
     unknown = set(layers or ()) - set(models)
     if unknown:
         raise ShapeError(f"layers= names {', '.join(sorted(unknown))}, which is no model given.")
-    sides = [_side(name, given, (layers or {}).get(name)) for name, given in models.items()]
+    sides = [side_of(name, given, (layers or {}).get(name)) for name, given in models.items()]
     for side in sides[1:]:
         _check_same(sides[0], side)
     return sides
 
 
-def _side(name: str, given: Given, layer: str | None) -> Side:
+def side_of(name: str, given: Given, layer: str | None = None) -> Side:
+    """Take one model apart; `layer` is the key of its memory, by default of the last recurrence.
+
+    Raises
+    ------
+    NothingRecordedError, NonFiniteStatesError
+        If it has no states, or such that hold NaN or Inf.
+    """
     probe, stream = given if isinstance(given, tuple) else (given, None)
     if not isinstance(probe, Probe):
         raise TypeError(

@@ -1,17 +1,16 @@
-"""Accuracy of a classifier."""
+"""Accuracy and loss of a classifier."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dynprobe.tasks.batch import Batch
-from dynprobe.tasks.scoring import hits
+from dynprobe.tasks.scoring import hits, losses
 
 
-@torch.no_grad()
 def evaluate(model: nn.Module, batches: Iterable[Batch]) -> float:
     """Return the share of sequences that `model` classifies correctly.
 
@@ -28,17 +27,30 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> float:
     ValueError
         If there is no sequence.
     """
+    return _mean(model, batches, hits)
+
+
+def mean_loss(model: nn.Module, batches: Iterable[Batch]) -> float:
+    """Return the mean loss of sequences, without any penalty; otherwise as :func:`evaluate`."""
+    return _mean(model, batches, losses)
+
+
+@torch.no_grad()
+def _mean(
+    model: nn.Module, batches: Iterable[Batch], score: Callable[[Tensor, Tensor], Tensor]
+) -> float:
+    """Mean over sequences of a score of their logits and labels."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    correct = total = 0
+    total, count = 0.0, 0
     try:
         for batch in batches:
             logits = model(batch.tokens.to(device), batch.lengths.to(device))
-            correct += int(hits(logits.cpu(), batch.labels.cpu()).sum())
-            total += len(batch)
+            total += float(score(logits.cpu(), batch.labels.cpu()).sum(dtype=torch.float64))
+            count += len(batch)
     finally:
         model.train(was_training)
-    if total == 0:
+    if count == 0:
         raise ValueError("There is no sequence to evaluate on. Pass at least one batch.")
-    return correct / total
+    return total / count

@@ -82,6 +82,31 @@ class MambaMixer(nn.Module):
         out: Tensor = self.out_proj(y * silu(gate))
         return out
 
+    def step(self, window: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step from any state, (batch, inner, N).
+
+        Parameters
+        ----------
+        window
+            ``(batch, conv_kernel, hidden)``, what the convolution sees, the present step last.
+        state
+            Before the step; gradients flow through it.
+
+        Returns
+        -------
+        Tensor, Tensor
+            ``(batch, hidden)``, what :meth:`forward` gives at this step, and the state after it.
+        """
+        x, gate = self.in_proj(window).chunk(2, dim=-1)
+        x, gate = silu(self._convolved(x)[:, -1]), gate[:, -1]
+        dt, b, c = self.x_proj(x).split([self.rank, self.state_size, self.state_size], dim=-1)
+        dt = softplus(self.dt_proj(dt))
+        kept = (dt[..., None] * -self.A_log.exp()).exp() * state
+        state = kept + (dt * x)[..., None] * b[:, None]
+        y = (state * c[:, None]).sum(-1) + self.D * x
+        out: Tensor = self.out_proj(y * silu(gate))
+        return out, state
+
     def _convolved(self, x: Tensor) -> Tensor:
         """The causal convolution as a sum of shifted copies: nn.Conv1d would want time last."""
         steps = x.shape[1]

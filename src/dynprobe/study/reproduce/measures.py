@@ -180,7 +180,8 @@ def _controls(watched: Watched, report: Report) -> Found:
 
 
 def _pushes(watched: Watched, dims: int) -> Found:
-    pushes = mean_pushes(watched, dims)
+    rec, components = watched.probe.recording(), watched.components
+    pushes = mean_pushes(rec, components[:dims])
     neutral = [i for i, w in enumerate(pushes.words) if w in ("neutral", "okay")]
     evidence = [i for i in range(len(pushes.words)) if i not in neutral]
     sizes = pushes.inside.norm(dim=1)
@@ -201,7 +202,7 @@ def _pushes(watched: Watched, dims: int) -> Found:
             "angle between pushes, smallest": float(angles[i, j].min()),
             "angle between pushes, largest": float(angles[i, j].max()),
         }
-    drawn = mean_pushes(watched, 3)
+    drawn = mean_pushes(rec, components[:3])
     return numbers, {"pushes": drawn.inside, "push lengths": drawn.length}
 
 

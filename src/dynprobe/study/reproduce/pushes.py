@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dynprobe.study.reproduce.states import Watched
+from dynprobe.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,16 @@ class Pushes:
         return torch.rad2deg((unit @ unit.T).clamp(-1, 1).arccos())
 
 
-def mean_pushes(watched: Watched, dims: int) -> Pushes:
+def mean_pushes(rec: Recording, components: Tensor) -> Pushes:
     """Measure every word of the vocabulary that occurs.
 
     Parameters
     ----------
-    dims : int
-        How many principal components.
+    rec : Recording
+        With tokens and their names.
+    components : Tensor
+        (dims, state_dim), the directions.
     """
-    rec = watched.probe.recording()
     assert rec.tokens is not None
     assert rec.meta.vocabulary is not None
     mask = rec.mask.clone()
@@ -54,6 +55,6 @@ def mean_pushes(watched: Watched, dims: int) -> Pushes:
     means = torch.stack([steps[words == i].mean(0) for i in ids])
     return Pushes(
         [rec.meta.vocabulary[i] for i in ids],
-        means @ watched.components[:dims].T,
+        means @ components.to(means).T,
         means.norm(dim=1),
     )
