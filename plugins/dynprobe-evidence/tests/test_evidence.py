@@ -205,7 +205,8 @@ def test_what_is_missing_is_said():
     model = integrator()
     with torch.no_grad(), dynprobe.attach(model, store=dynprobe.Store(every=4)) as probe:
         model(TOKENS)
-    failure = probe.analyze([Evidence()]).failures["evidence", "rnn"]
+    with pytest.warns(dynprobe.errors.PluginWarning, match="every step"):
+        failure = probe.analyze([Evidence()]).failures["evidence", "rnn"]
     assert "every step" in str(failure)
 
 
