@@ -194,7 +194,8 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="'median'"):
         Lyapunov(inputs="median")
     rec = dynprobe.Recording.from_arrays(torch.randn(2, 5, 1).sigmoid())
-    report = dynprobe.analyze(rec, [Lyapunov(inputs="recorded")], recurrence=away)
+    with pytest.warns(dynprobe.errors.PluginWarning, match="does not hold the input"):
+        report = dynprobe.analyze(rec, [Lyapunov(inputs="recorded")], recurrence=away)
     assert "does not hold the input" in str(report.failures["lyapunov", "states"])
 
 
