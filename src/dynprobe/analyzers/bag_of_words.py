@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dynprobe.analyzers.base import Analyzer, Context
+from dynprobe.analyzers.by_token import ByToken
 from dynprobe.analyzers.recorded_texts import Texts
 from dynprobe.analyzers.results import Result
 from dynprobe.dimension.spectrum import Spectrum, centred_spectrum
@@ -161,14 +162,8 @@ def _held_out(model: Any, x: Any, y: Any, seed: int) -> float:
 
 def _pushes(rec: Recording, readout: Readout) -> tuple[Tensor, Tensor, Tensor]:
     """Of frequent words: ids, the mean change of the logits (words, classes), occurrences."""
-    assert rec.tokens is not None
-    mask = rec.mask.clone()
-    if rec.initial is None:  # then nobody knows how far the first token moved the state
-        mask[:, 0] = False
-    steps = (rec.states - rec.before)[mask].to("cpu", torch.float64)
-    words = rec.tokens.to(mask.device)[mask].cpu()
-    ids, index, counts = words.unique(return_inverse=True, return_counts=True)
+    words = ByToken.of(rec)
+    steps = words.mean(rec.states - rec.before)
     change = steps @ readout.weight.detach().to("cpu", torch.float64).T
-    sums = torch.zeros(len(ids), change.shape[1], dtype=torch.float64).index_add_(0, index, change)
-    often = counts >= LEAST
-    return ids[often], (sums / counts[:, None])[often], counts[often]
+    often = words.counts >= LEAST
+    return words.ids[often], change[often], words.counts[often]

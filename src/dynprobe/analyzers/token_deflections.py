@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynprobe.analyzers.by_token import ByToken
 from dynprobe.analyzers.results import Result
 from dynprobe.analyzers.slow_modes import SlowModes
 from dynprobe.dynamics.linearization import Linearization
@@ -125,20 +126,8 @@ def deflections(
 
 def _by_token(rec: Recording, n_tokens: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of the most frequent tokens: ids, counts, mean step (tokens, n), mean input (tokens, m)."""
-    assert rec.tokens is not None
     assert rec.inputs is not None
-    mask = rec.mask
-    if rec.initial is None:  # then nobody knows how far the first token moved the state
-        mask[:, 0] = False
-    tokens = rec.tokens.to(mask.device)[mask].cpu()
-    steps = (rec.states - rec.before)[mask].to("cpu", torch.float64)
-    inputs = rec.inputs[mask].to("cpu", torch.float64)
-    ids, index, counts = tokens.unique(return_inverse=True, return_counts=True)
-
-    def mean(values: Tensor) -> Tensor:
-        total = torch.zeros(len(ids), values.shape[1], dtype=torch.float64)
-        out: Tensor = total.index_add_(0, index, values) / counts[:, None]
-        return out
-
-    top = counts.argsort(descending=True, stable=True)[:n_tokens]
-    return ids[top], counts[top], mean(steps)[top], mean(inputs)[top]
+    tokens = ByToken.of(rec)
+    top = tokens.counts.argsort(descending=True, stable=True)[:n_tokens]
+    steps, inputs = tokens.mean(rec.states - rec.before), tokens.mean(rec.inputs)
+    return tokens.ids[top], tokens.counts[top], steps[top], inputs[top]

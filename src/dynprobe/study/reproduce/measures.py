@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -181,7 +181,8 @@ def _controls(watched: Watched, report: Report) -> Found:
 
 def _pushes(watched: Watched, dims: int) -> Found:
     rec, components = watched.probe.recording(), watched.components
-    pushes = mean_pushes(rec, components[:dims])
+    drawn = mean_pushes(rec, components[: max(dims, 3)])
+    pushes = replace(drawn, inside=drawn.inside[:, :dims])
     neutral = [i for i, w in enumerate(pushes.words) if w in ("neutral", "okay")]
     evidence = [i for i in range(len(pushes.words)) if i not in neutral]
     sizes = pushes.inside.norm(dim=1)
@@ -202,8 +203,7 @@ def _pushes(watched: Watched, dims: int) -> Found:
             "angle between pushes, smallest": float(angles[i, j].min()),
             "angle between pushes, largest": float(angles[i, j].max()),
         }
-    drawn = mean_pushes(rec, components[:3])
-    return numbers, {"pushes": drawn.inside, "push lengths": drawn.length}
+    return numbers, {"pushes": drawn.inside[:, :3], "push lengths": drawn.length}
 
 
 def _dynamics(watched: Watched, report: Report, held: str) -> Found:

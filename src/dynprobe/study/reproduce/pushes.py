@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynprobe.analyzers.by_token import ByToken
 from dynprobe.recording import Recording
 
 
@@ -45,16 +46,11 @@ def mean_pushes(rec: Recording, components: Tensor) -> Pushes:
     components : Tensor
         (dims, state_dim), the directions.
     """
-    assert rec.tokens is not None
     assert rec.meta.vocabulary is not None
-    mask = rec.mask.clone()
-    mask[:, 0] &= rec.initial is not None
-    words = rec.tokens[mask]
-    steps = (rec.states - rec.before)[mask].double()
-    ids = words.unique().tolist()
-    means = torch.stack([steps[words == i].mean(0) for i in ids])
+    words = ByToken.of(rec)
+    means = words.mean(rec.states - rec.before)
     return Pushes(
-        [rec.meta.vocabulary[i] for i in ids],
+        [rec.meta.vocabulary[i] for i in words.ids.tolist()],
         means @ components.to(means).T,
         means.norm(dim=1),
     )
