@@ -19,7 +19,7 @@ from dynprobe.study.kinds import Kind
 if TYPE_CHECKING:
     from dynprobe.plugins import Plugin
     from dynprobe.report import Report
-    from dynprobe.study.demo import Stage
+    from dynprobe.study.stage import Stage
 
 app = typer.Typer(
     name="dynprobe",

@@ -13,11 +13,11 @@ from dynprobe.capture.stream import Stream
 from dynprobe.comparison.run import compare
 from dynprobe.probe import Probe, attach
 from dynprobe.report.comparison import Comparison
-from dynprobe.study.demo import PHRASES, TEST_PHRASES, Stage, quiet
+from dynprobe.study.demo import PHRASES, TEST_PHRASES
 from dynprobe.study.evaluate import evaluate
-from dynprobe.study.log import Progress
 from dynprobe.study.models import build_model, check_kind
 from dynprobe.study.recipes import RECIPES, TEXT_RECIPES
+from dynprobe.study.stage import Stage, quiet, told
 from dynprobe.study.text_study import DOCUMENTS
 from dynprobe.tasks import categorical, text
 from dynprobe.tasks.batch import Batch
@@ -67,7 +67,7 @@ def compare_on_counting(
             kind, len(task.vocabulary), n_classes, hidden_size=recipe.hidden_size, seed=own
         )
         log = recipe.train(
-            model, task, steps=steps, seed=own, progress=_told(progress, f"training {name}")
+            model, task, steps=steps, seed=own, progress=told(progress, f"training {name}")
         )
         accuracy = evaluate(model, [test])
         models[name] = _record(model, [phrases], task.vocabulary, task.class_names)
@@ -119,7 +119,7 @@ def compare_on_text(
             padding_idx=task.padding_idx,
             seed=own,
         )
-        log = recipe.train(model, task, seed=own, progress=_told(progress, f"training {name}"))
+        log = recipe.train(model, task, seed=own, progress=told(progress, f"training {name}"))
         accuracy = evaluate(model, test.batches(128))
         batches = [test.batch(rows) for rows in order.split(128)]
         models[name] = _record(model, batches, task.vocabulary, task.class_names)
@@ -161,7 +161,3 @@ def _record(
     for layer in probe.layers:
         probe.recording(layer.key).annotate(labels=torch.cat(labels))
     return probe, stream
-
-
-def _told(progress: Stage, stage: str) -> Progress:
-    return lambda done, total, _: progress(stage, done, total)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 
 from dynprobe.nn import RNNClassifier
 from dynprobe.probe import attach
 from dynprobe.report import Report
 from dynprobe.study.evaluate import evaluate
+from dynprobe.study.stage import Stage, quiet, told
 from dynprobe.study.train import train
 from dynprobe.tasks import categorical
 
@@ -17,16 +16,6 @@ from dynprobe.tasks import categorical
 PHRASES = 600
 #: Fresh phrases the accuracy is measured on.
 TEST_PHRASES = 2000
-
-
-class Stage(Protocol):
-    """Told how far each stage of a longer run has come."""
-
-    def __call__(self, stage: str, done: int, total: int, /) -> None: ...
-
-
-def quiet(stage: str, done: int, total: int, /) -> None:
-    """Report nothing."""
 
 
 def run_demo(
@@ -71,7 +60,7 @@ def run_demo(
         cooldown=cooldown,
         l2=l2,
         seed=seed,
-        progress=lambda done, total, _: progress("training", done, total),
+        progress=told(progress, "training"),
     )
     model.eval()
     accuracy = evaluate(model, [task.sample(TEST_PHRASES, seed=seed + 1_000_003)])

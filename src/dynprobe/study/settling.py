@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from dynprobe.dimension import participation_ratio
+from dynprobe.geometry.moments import Moments
 from dynprobe.nn.stacked import Stack
 from dynprobe.tasks.batch import Batch
 from dynprobe.tasks.scoring import hits
@@ -114,22 +115,19 @@ def look(stack: Stack, batch: Batch, step: int, *, at_once: int = 128) -> list[C
         One for each member. Without a visited state, in sequences of one word, the participation
         ratio is NaN.
     """
-    models, count = len(stack), 0
+    models = len(stack)
     correct = torch.zeros(models)
-    sums = products = torch.zeros((), dtype=torch.float64, device=stack.device)
+    moments: list[Moments] = []
     for rows in torch.arange(len(batch)).split(at_once):
         tokens = batch.tokens[rows].expand(models, -1, -1).to(stack.device)
         lengths = batch.lengths[rows]
         logits = stack(tokens, lengths.expand(models, -1).to(stack.device)).cpu()
         correct += torch.stack([hits(member, batch.labels[rows]).sum() for member in logits])
         kept = torch.arange(0, tokens.shape[2], 2) < lengths[:, None] - 1
-        points = stack.states(tokens)[:, :, ::2][:, kept.to(stack.device)].double()
-        count += points.shape[1]
-        sums = sums + points.sum(1)
-        products = products + points.transpose(1, 2) @ points
-    mean = sums / count
-    variances = torch.linalg.eigvalsh(products / count - mean[:, :, None] * mean[:, None]).cpu()
+        points = stack.states(tokens)[:, :, ::2][:, kept.to(stack.device)]
+        new = [Moments.of(member) for member in points]
+        moments = [a.merge(b) for a, b in zip(moments, new, strict=True)] if moments else new
     return [
-        Check(step, float(right) / len(batch), participation_ratio(spread.clamp(min=0.0)))
-        for right, spread in zip(correct, variances, strict=True)
+        Check(step, float(right) / len(batch), participation_ratio(m.principal_components()[0]))
+        for right, m in zip(correct, moments, strict=True)
     ]

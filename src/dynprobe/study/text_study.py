@@ -13,8 +13,8 @@ from dynprobe.nn import RNNClassifier
 from dynprobe.probe import attach
 from dynprobe.report import Report
 from dynprobe.study.bag_of_words import bag_of_words
-from dynprobe.study.demo import Stage, quiet
 from dynprobe.study.evaluate import evaluate
+from dynprobe.study.stage import Stage, quiet, told
 from dynprobe.study.train_text import train_text
 from dynprobe.tasks import text
 
@@ -84,7 +84,7 @@ def run_text(
         learning_rate=sizes.learning_rate,
         l2=sizes.l2,
         seed=seed,
-        progress=lambda done, total, _: progress("training", done, total),
+        progress=told(progress, "training"),
     )
     network.eval()
     progress("word counts", 0, 1)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynprobe.study.csv_rows import read_csv, write_csv
-from dynprobe.study.reproduce.settings import Setting
 
 
 @dataclass(frozen=True)
@@ -40,21 +39,9 @@ class Row:
     measure: str
     value: float
 
-    def of(self, setting: Setting, seed: int) -> bool:
-        """Whether this is a number of that network."""
-        return self.network == (
-            setting.kind,
-            setting.n,
-            setting.cell,
-            setting.units,
-            setting.length,
-            setting.l2,
-            seed,
-        )
-
     @property
     def network(self) -> tuple[str, int, str, int, int, float, int]:
-        """What tells networks apart."""
+        """What tells networks apart, as :meth:`Setting.network` does."""
         return (self.task, self.n, self.model, self.units, self.length, self.l2, self.seed)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,11 @@ from dynprobe.atomic import whole_file
 from dynprobe.dimension import components_for
 from dynprobe.nn import RNNClassifier
 from dynprobe.study.bag_of_words import bag_of_words
-from dynprobe.study.demo import Stage, quiet
 from dynprobe.study.reproduce.measures import Measured, expected_dims, measure
 from dynprobe.study.reproduce.networks import networks
 from dynprobe.study.reproduce.rows import Row, read_rows, write_rows
 from dynprobe.study.reproduce.settings import Setting
+from dynprobe.study.stage import Stage, quiet, told
 from dynprobe.tasks import text
 
 #: Files of a reproduction, in its folder.
@@ -52,11 +52,7 @@ class Reproduction:
     @property
     def shown(self) -> list[Row]:
         """Rows of the settings asked for; a folder may hold others."""
-        wanted = {
-            (s.kind, s.n, s.cell, s.units, s.length, s.l2, seed)
-            for s in self.settings
-            for seed in s.seeds
-        }
+        wanted = {s.network(seed) for s in self.settings for seed in s.seeds}
         return [r for r in self.rows if r.network in wanted or r.task == NEWS]
 
     @property
@@ -103,13 +99,14 @@ def reproduce(
             rows += _news(news)
             write_rows(path, rows)
         for setting in settings:
-            missing = [s for s in setting.seeds if not any(r.of(setting, s) for r in rows)]
+            there = {r.network for r in rows}
+            missing = [s for s in setting.seeds if setting.network(s) not in there]
             if not missing:
                 continue
             stack, log = networks(
                 setting,
                 folder / NETWORKS,
-                progress=_told(progress, f"training {setting.key}"),
+                progress=told(progress, f"training {setting.key}"),
             )
             if log.interrupted:
                 raise KeyboardInterrupt
@@ -140,19 +137,7 @@ def _measured(network: RNNClassifier, setting: Setting, seed: int) -> Measured:
 
 def _rows(setting: Setting, seed: int, steps: int, found: Measured) -> list[Row]:
     return [
-        Row(
-            setting.kind,
-            setting.n,
-            setting.cell,
-            setting.units,
-            setting.length,
-            setting.l2,
-            seed,
-            steps,
-            found.accuracy,
-            name,
-            value,
-        )
+        Row(*setting.network(seed), steps, found.accuracy, name, value)
         for name, value in found.numbers.items()
     ]
 
@@ -185,7 +170,3 @@ def _keep_arrays(folder: Path, setting: Setting, seed: int, found: Measured) -> 
     }
     with whole_file(path) as part:
         save_file(small, part)
-
-
-def _told(progress: Stage, stage: str) -> Callable[[int, int, float], None]:
-    return lambda done, total, _: progress(stage, done, total)

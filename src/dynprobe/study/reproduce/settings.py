@@ -65,6 +65,10 @@ class Setting:
         seeds = "-".join(map(str, self.seeds))
         return f"{self.kind}{self.n}_{self.cell}{self.units}_l2-{self.l2:g}_seeds-{seeds}"
 
+    def network(self, seed: int) -> tuple[str, int, str, int, int, float, int]:
+        """What tells the network of one seed from all others; rows have it too."""
+        return (self.kind, self.n, self.cell, self.units, self.length, self.l2, seed)
+
     def task(self) -> Task:
         """The task itself."""
         return TASKS[self.kind](self.n, self.length)

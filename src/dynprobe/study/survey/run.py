@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynprobe.errors import DataError
-from dynprobe.study.demo import Stage, quiet
-from dynprobe.study.log import Progress
+from dynprobe.study.stage import Stage, quiet, told
 from dynprobe.study.survey.measures import Number, brief_measures, full_measures
 from dynprobe.study.survey.networks import Network, Trained, train_networks
 from dynprobe.study.survey.rows import COMPLETE, Row, read_rows, write_rows
@@ -127,7 +126,7 @@ class _Run:
                     networks,
                     given.task,
                     self.folder / NETWORKS,
-                    progress=self._told(f"training {model} on {topic.label} {topic.n}"),
+                    progress=told(self.progress, f"training {model} on {topic.label} {topic.n}"),
                 )
                 for one in trained:
                     self._measure(one, given, full)
@@ -163,9 +162,6 @@ class _Run:
         self.rows += _rows(one, watched, numbers)
         write_rows(self.folder / ROWS, self.rows)
         self.progress(f"measuring {network.key}", 1, 1)
-
-    def _told(self, stage: str) -> Progress:
-        return lambda done, total, _: self.progress(stage, done, total)
 
 
 def _check_budget(rows: Sequence[Row], settings: Settings, folder: Path) -> None:
