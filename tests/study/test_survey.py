@@ -146,21 +146,30 @@ def test_numbers_of_another_budget_are_not_mixed_in(found: Survey, folder: Path)
         survey(replace(SMALL, budget=replace(SMALL.budget, steps=13)), folder)
 
 
-def test_settings_are_chosen_by_the_least_validation_loss_of_seed_0() -> None:
-    settings = replace(SMALL, grids={"gru": Grid((0.1, 0.3), (1e-4, 1e-3))})
-    losses = {(0.1, 1e-4): 0.5, (0.1, 1e-3): 0.4, (0.3, 1e-4): 0.2, (0.3, 1e-3): 0.9}
-    rows = [
-        row("validation loss", v, MODEL, task=GRID.label, lr=lr, l2=l2)
-        for (lr, l2), v in losses.items()
+def evaluated(found: dict[tuple[float, float], tuple[float, float]]) -> list[Row]:
+    """Rows of a grid: (rate, L2) -> (validation accuracy, loss)."""
+    return [
+        row(measure, value, MODEL, task=GRID.label, lr=lr, l2=l2)
+        for (lr, l2), (accuracy, loss) in found.items()
+        for measure, value in (("validation accuracy", accuracy), ("validation loss", loss))
     ]
-    rows.append(
-        row("validation loss", 0.0, MODEL, task=GRID.label, lr=0.1, l2=1e-4, seed=1)
-    )  # another seed does not choose
-    assert chosen(rows, settings, "gru", SMALL.topics[1]) == (0.3, 1e-4)
-    with pytest.raises(DataError, match="1 of 4 settings of the grid"):
-        chosen(rows[1:4], settings, "gru", GRID)
-    with pytest.raises(DataError, match="'ordered' has a grid"):
-        chosen(rows, settings, "gru", Topic("ordered", 5))
+
+
+def test_the_strongest_penalty_that_costs_no_accuracy_is_chosen() -> None:
+    settings = replace(SMALL, grids={"gru": Grid((0.1, 0.3), (1e-4, 1e-3, 1e-2))})
+    rows = evaluated({
+        (0.1, 1e-4): (1.0, 0.1), (0.1, 1e-3): (0.995, 0.4), (0.1, 1e-2): (0.985, 0.2),
+        (0.3, 1e-4): (0.9, 0.2), (0.3, 1e-3): (0.992, 0.3), (0.3, 1e-2): (0.3, 0.9),
+    })  # fmt: skip
+    rows.append(  # another seed does not choose
+        row("validation accuracy", 1.0, MODEL, task=GRID.label, lr=0.1, l2=1e-2, seed=1)
+    )
+    assert chosen(rows, settings, "gru", SMALL.topics[1]) == (0.3, 1e-3)
+    assert chosen(rows, settings, "gru", Topic("ordered", 5)) == (0.3, 1e-3)  # the same family
+    with pytest.raises(DataError, match="2 of 6 settings of the grid"):
+        chosen(rows[3:], settings, "gru", GRID)
+    with pytest.raises(DataError, match="'text' has a grid"):
+        chosen(rows, settings, "gru", Topic("sst5", 5))
 
 
 def test_everything_is_stated_and_the_budget_is_one() -> None:

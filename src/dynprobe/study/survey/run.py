@@ -18,7 +18,9 @@ from dynprobe.study.survey.watched import Material, Watched, material, watch
 #: Files of a survey, in its folder.
 ROWS, NETWORKS = "rows.csv", "networks"
 #: By which rate and L2 are chosen, and the seed that they are chosen with.
-LOSS, GRID_SEED = "validation loss", 0
+LOSS, ACCURACY, GRID_SEED = "validation loss", "validation accuracy", 0
+#: Accuracy that may be lost for a stronger penalty.
+MATCHED = 0.01
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,13 @@ def survey(
 def chosen(
     rows: Sequence[Row], settings: Settings, model: str, topic: Topic
 ) -> tuple[float, float]:
-    """Rate and L2 of a model on the family of a task: the least validation loss of its grid.
+    """Rate and L2 of a model on the family of a task, by the validation sequences of its grid.
+
+    Penalties of two kinds of model do not compare, and the least loss is nearly always that of the
+    weakest one, under which even a recurrent network keeps more than it needs. So each kind is
+    looked at where its penalty is as strong as it may be: L2 is the largest with which some rate
+    is at most :data:`MATCHED` below the best accuracy of the grid; of the rates that are, the one
+    with the least loss is taken. The other networks of the grid show what L2 does.
 
     Raises
     ------
@@ -92,19 +100,25 @@ def chosen(
     if of_grid is None:
         raise DataError(f"No task of the family {topic.family!r} has a grid to choose from.")
     grid = settings.grid(model, of_grid)
-    found = {
-        (r.lr, r.l2): r.value
-        for r in rows
-        if (r.task, r.n, r.model) == (of_grid.label, of_grid.n, model)
-        and (r.measure, r.seed) == (LOSS, GRID_SEED)
-    }
+    losses, accuracies = (
+        {
+            (r.lr, r.l2): r.value
+            for r in rows
+            if (r.task, r.n, r.model) == (of_grid.label, of_grid.n, model)
+            and (r.measure, r.seed) == (measure, GRID_SEED)
+        }
+        for measure in (LOSS, ACCURACY)
+    )
     wanted = [(rate, l2) for rate in grid.rates for l2 in grid.penalties]
-    if missing := [at for at in wanted if at not in found]:
+    if missing := [at for at in wanted if at not in losses or at not in accuracies]:
         raise DataError(
             f"{model} on {of_grid.label} {of_grid.n}: {len(missing)} of {len(wanted)} settings of "
-            "the grid have no validation loss yet. Run the grid first."
+            "the grid have not been evaluated yet. Run the grid first."
         )
-    return min(wanted, key=lambda at: found[at])
+    enough = max(accuracies[at] for at in wanted) - MATCHED
+    matched = [at for at in wanted if accuracies[at] >= enough]
+    strongest = max(l2 for _, l2 in matched)
+    return min((at for at in matched if at[1] == strongest), key=lambda at: losses[at])
 
 
 class _Run:
