@@ -8,9 +8,10 @@ from pathlib import Path
 
 from dynprobe.errors import DataError
 from dynprobe.study.stage import Stage, quiet, told
+from dynprobe.study.survey.baseline import BASELINE, baseline
 from dynprobe.study.survey.measures import Number, brief_measures, full_measures
 from dynprobe.study.survey.networks import Network, Trained, train_networks
-from dynprobe.study.survey.rows import COMPLETE, Row, read_rows, write_rows
+from dynprobe.study.survey.rows import COMPLETE, MODEL, Row, read_rows, write_rows
 from dynprobe.study.survey.settings import COUNTING, TEXTS, Settings, Topic
 from dynprobe.study.survey.texts import read_text
 from dynprobe.study.survey.watched import Material, Watched, material, watch
@@ -130,6 +131,9 @@ class _Run:
     def topic(self, topic: Topic, data: Path | None) -> None:
         """All networks of one task."""
         given: Material | None = None
+        if not any(self._of_topic(r, topic) and r.model == BASELINE for r in self.rows):
+            given = _material(topic, data)
+            self._baseline(topic, given)
         for model in self.settings.models:
             for networks, full in self._wanted(model, topic):
                 if not any(self._missing(n, full) for n in networks):
@@ -144,6 +148,21 @@ class _Run:
                 )
                 for one in trained:
                     self._measure(one, given, full)
+
+    @staticmethod
+    def _of_topic(row: Row, topic: Topic) -> bool:
+        return (row.task, row.n) == (topic.label, topic.n)
+
+    def _baseline(self, topic: Topic, given: Material) -> None:
+        """What word counts alone give."""
+        self.progress(f"counting words of {topic.label} {topic.n}", 0, 1)
+        accuracy, numbers = baseline(given.task)
+        self.rows += [
+            Row(topic.label, topic.n, BASELINE, MODEL, 0.0, 0.0, 0, 0, accuracy, measure, value)
+            for measure, value in (numbers | {COMPLETE: 1.0}).items()
+        ]
+        write_rows(self.folder / ROWS, self.rows)
+        self.progress(f"counting words of {topic.label} {topic.n}", 1, 1)
 
     def _wanted(self, model: str, topic: Topic) -> Iterator[tuple[list[Network], bool]]:
         """Networks that are trained together, and whether everything is measured of them."""
@@ -180,7 +199,8 @@ class _Run:
 
 def _check_budget(rows: Sequence[Row], settings: Settings, folder: Path) -> None:
     """Numbers of another budget must not stand in one column with those of this one."""
-    others = {r.steps for r in rows if r.task not in TEXTS} - {settings.budget.steps}
+    trained = [r for r in rows if r.task not in TEXTS and r.model != BASELINE]
+    others = {r.steps for r in trained} - {settings.budget.steps}
     if others:
         raise DataError(
             f"{folder / ROWS} has networks of {', '.join(map(str, sorted(others)))} steps, and "
