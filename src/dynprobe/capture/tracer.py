@@ -212,10 +212,11 @@ class Tracer:
         """
         graph = not self._detach and torch.is_grad_enabled()
         device = next((p.device.type for p in layer.module.parameters()), "cpu")
-        autocast = torch.is_autocast_enabled(device)
+        known = torch.amp.is_autocast_available(device)  # not of every device, such as "meta"
+        autocast = known and torch.is_autocast_enabled(device)
         with (
             torch.set_grad_enabled(graph),
-            torch.autocast(device, enabled=False),
+            torch.autocast(device, enabled=False) if known else nullcontext(),
             # activation checkpointing counts the tensors that a forward saves: not ours
             torch.autograd.graph.saved_tensors_hooks(_itself, _itself) if graph else nullcontext(),
             self._careful(layer),
@@ -365,14 +366,17 @@ class Tracer:
     def _on_embedding(
         self,
         name: str,
-        _: nn.Module,
+        module: nn.Module,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         output: Tensor,
     ) -> None:
         if self._current is not None and isinstance(output, Tensor):
             ids = args[0] if args else kwargs["input"]
-            self._current.embeddings.append(EmbeddingCall(name, ids.detach().clone(), output))
+            padding = getattr(module, "padding_idx", None)
+            self._current.embeddings.append(
+                EmbeddingCall(name, ids.detach().clone(), output, padding)
+            )
 
     def _on_linear(
         self,
