@@ -35,6 +35,7 @@ KINDS = {
     "compiler": lambda: shutil.which(os.environ.get("CXX", "g++")) is not None,
     "cuda": torch.cuda.is_available,
     "fla": lambda: find_spec("fla") is not None,
+    "mkdocs": lambda: find_spec("mkdocs") is not None and find_spec("mkdocstrings") is not None,
     "skdim": lambda: find_spec("skdim") is not None,
     "triton": lambda: find_spec("triton") is not None,
 }

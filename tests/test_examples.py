@@ -10,13 +10,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = [
-    pytest.param(
-        match.group(1), id=f"{path.name}:{path.read_text()[: match.start()].count(chr(10)) + 1}"
-    )
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    for match in re.finditer(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
-]
+#: A page that says so is one session: its blocks go on from each other.
+JOINED = "<!-- blocks: one after the other -->"
+
+
+def _blocks():
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = path.read_text()
+        found = list(re.finditer(r"```python\n(.*?)```", text, re.DOTALL))
+        if JOINED in text:
+            yield pytest.param("\n".join(m.group(1) for m in found), id=path.name)
+            continue
+        for match in found:
+            line = text[: match.start()].count("\n") + 1
+            yield pytest.param(match.group(1), id=f"{path.name}:{line}")
+
+
+BLOCKS = list(_blocks())
 
 
 def run(code: str, folder: Path) -> str:

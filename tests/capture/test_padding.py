@@ -75,7 +75,23 @@ def test_inputs_that_end_in_zeros_look_padded():
 
 
 def test_padding_is_counted_on_either_side():
-    assert padded_by_tokens(torch.tensor([[0, 1, 2], [1, 2, 0], [1, 0, 2]]), 0) == 2
+    right = torch.tensor([[1, 0, 0], [1, 2, 0], [3, 1, 2]])
+    assert padded_by_tokens(right, 0) == 2
+    assert padded_by_tokens(right.flip(1), 0) == 2
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [[1, 2, 0], [1, 2, 3]],  # a single last token may be one that the text ends with
+        [[1, 0, 0]],  # nobody pads one sequence
+        [[1, 0, 0], [2, 0, 0]],  # nor all of them
+        [[1, 0, 0], [2, 0, 3]],  # it is a token like any other
+        [[0, 0, 1], [1, 0, 0]],
+    ],
+)
+def test_what_may_be_something_else_is_not_called_padding(ids):
+    assert padded_by_tokens(torch.tensor(ids), 0) == 0
     assert padded_by_tokens(torch.zeros(3, 0, dtype=torch.int64), 0) == 0
 
 
@@ -84,7 +100,9 @@ def test_zeros_between_other_inputs_are_inputs():
     pulses[:, 2] = 1
     assert padded_by_zeros(pulses) == 0
     pulses[:, :2] = 1
-    assert padded_by_zeros(pulses) == 2
+    assert padded_by_zeros(pulses) == 0  # in all of them
+    pulses[0] = 1
+    assert padded_by_zeros(pulses) == 1
     assert padded_by_zeros(torch.zeros(2, 0, 1)) == 0
 
 
