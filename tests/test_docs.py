@@ -97,7 +97,6 @@ def test_the_site_builds_without_a_broken_link(tmp_path):
     page = (tmp_path / "reference" / "probing" / "index.html").read_text()
     assert 'id="dynprobe.attach"' in page
     assert "lengths" in page  # a parameter of it
-    pages = [p.read_text() for p in tmp_path.rglob("*.html")]
-    assert not [
-        p for p in pages if re.search(r'(src|href)="https?://(?!\S*dynprobe)[^"]*\.(js|css)', p)
-    ]
+    # read offline, it asks nobody for anything
+    foreign = re.compile(r'(src|href)="https?://[^"]*\.(js|css)')
+    assert [p for p in tmp_path.rglob("*.html") if foreign.search(p.read_text())] == []
