@@ -11,6 +11,8 @@ from dynprobe.errors import ParameterError, ShapeError
 
 #: multipliers of a bijection of 64 bits that leaves no pattern (Steele, Lea & Flood 2014)
 MIXERS = (-0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)
+#: values whose bits are looked at together
+BLOCK = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +42,8 @@ class Reservoir:
     -----
     Bottom-k sampling, Cohen & Kaplan 2007. Equal points have equal keys and are kept or left
     together: each is still as likely as any other, but a value that a large share of the points
-    have is missing or crowds the sample. Say what tells such points apart (`apart` of
-    :meth:`add`), for instance in which sequence they stand.
+    have is missing or crowds the sample. Where that matters, add a column that tells such points
+    apart, for instance in which sequence they stand.
     """
 
     size: int
@@ -64,33 +66,20 @@ class Reservoir:
         points = torch.zeros(0, dim, dtype=torch.float64)
         return cls(size, seed, 0, points, torch.zeros(0, dtype=torch.int64))
 
-    def add(self, points: Tensor, apart: Tensor | None = None) -> Reservoir:
-        """The sample after more points.
-
-        Parameters
-        ----------
-        points : Tensor
-            (count, dim), any real dtype and device.
-        apart : Tensor, optional
-            (count,), whole numbers that differ where equal points are not to share their fate.
-            They must not depend on how the stream is cut, or neither does the sample.
+    def add(self, points: Tensor) -> Reservoir:
+        """The sample after more points, (count, dim), of any real dtype and device.
 
         Raises
         ------
         ShapeError
-            If the shapes do not fit.
+            If the shape does not fit.
         """
         dim = self.points.shape[1]
         if points.dim() != 2 or points.shape[1] != dim:
             raise ShapeError(
                 f"The points have shape {tuple(points.shape)}; this reservoir takes (count, {dim})."
             )
-        if apart is not None and apart.shape != points.shape[:1]:
-            raise ShapeError(
-                f"apart has shape {tuple(apart.shape)}; give one whole number for each of the "
-                f"{len(points)} points."
-            )
-        keys = keys_of(points, self.seed, apart)
+        keys = keys_of(points, self.seed)
         smallest = keys.sort(stable=True).indices[: self.size]
         return self._with(len(points), points.detach()[smallest], keys[smallest])
 
@@ -123,7 +112,7 @@ class Reservoir:
         return Reservoir(self.size, self.seed, self.seen + seen, rows[smallest], both[smallest])
 
 
-def keys_of(points: Tensor, seed: int, apart: Tensor | None = None) -> Tensor:
+def keys_of(points: Tensor, seed: int) -> Tensor:
     """Keys of (count, dim) points, (count,) int64, on their device.
 
     The bits of a point's float64 values times random odd numbers, summed modulo 2^64, and mixed:
@@ -133,20 +122,22 @@ def keys_of(points: Tensor, seed: int, apart: Tensor | None = None) -> Tensor:
         -(2**63), 2**63 - 1, (points.shape[1] + 1,), generator=torch.Generator().manual_seed(seed)
     ).to(points.device)
     factors = factors | 1
-    # 0.0 and -0.0 are the same point
-    bits = (points.detach().to(torch.float64) + 0.0).contiguous().view(torch.int64)
-    # the low bits of what was float32 are zeros: folded, or they would stay so in every product
-    keys = ((bits ^ _shifted(bits, 32)) * factors[1:]).sum(1) + factors[0]
-    if apart is not None:
-        keys = keys + mixed(apart.to(keys))
-    return mixed(keys)
-
-
-def mixed(keys: Tensor) -> Tensor:
-    """A bijection of int64 whose values look random, also for 0, 1, 2, ..."""
-    for bits, factor in zip((30, 27), MIXERS, strict=True):
-        keys = (keys ^ _shifted(keys, bits)) * factor
+    sums = [
+        (_folded(rows) * factors[1:]).sum(1)
+        for rows in points.detach().split(max(1, BLOCK // max(1, points.shape[1])))
+    ]
+    keys = torch.cat(sums) + factors[0]
+    for shift, factor in zip((30, 27), MIXERS, strict=True):
+        keys = (keys ^ _shifted(keys, shift)) * factor
     return keys ^ _shifted(keys, 31)
+
+
+def _folded(points: Tensor) -> Tensor:
+    """The bits of each value as an int64."""
+    # 0.0 and -0.0 are the same point
+    bits = (points.to(torch.float64) + 0.0).contiguous().view(torch.int64)
+    # the low bits of what was float32 are zeros: folded, or they would stay so in every product
+    return bits ^ _shifted(bits, 32)
 
 
 def _shifted(keys: Tensor, bits: int) -> Tensor:
