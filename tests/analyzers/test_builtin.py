@@ -72,7 +72,7 @@ class TestManifoldDimension:
         merged = analyzer.init(rec.meta)
         for part in reversed(parts):
             merged = analyzer.merge(part, merged)
-        split_visited, split_final = merged
+        split_visited, split_final = merged.visited.moments, merged.final.moments
         assert split_visited.count == whole.visited.count == 37 * 30
         variances, _ = split_visited.principal_components()
         torch.testing.assert_close(
@@ -88,8 +88,9 @@ class TestManifoldDimension:
         analyzer = ManifoldDimension()
         acc = analyzer.init(rec.meta)
         analyzer.update(acc, rec)
-        assert acc[0].count == 0
-        assert acc[0].scatter.abs().sum() == 0
+        assert acc.visited.moments.count == 0
+        assert acc.visited.moments.scatter.abs().sum() == 0
+        assert acc.visited.sample.rows.seen == 0
 
 
 def test_moments_far_from_the_origin():
