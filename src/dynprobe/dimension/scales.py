@@ -16,8 +16,8 @@ from dynprobe.dimension.mle import MLE
 from dynprobe.dimension.neighbors import NeighborGraph
 from dynprobe.errors import DegenerateDataError
 
-#: A neighbourhood of more than this share of the points is the cloud, not a part of it.
-LARGEST_SHARE = 4
+#: A neighbourhood of more than a quarter of the points is the cloud, not a part of it.
+PARTS = 4
 
 #: By name: how an estimator is made for k neighbours, and the k at which it is worth asking.
 ESTIMATORS: dict[str, tuple[Callable[[int], NeighborEstimator], range]] = {
@@ -97,29 +97,30 @@ def dimension_scales(points: Tensor, *, progress: Callable[[int, int], None]) ->
     def nothing(why: str) -> Scales:
         return Scales({}, len(points), len(points) - distinct, radius, (why,))
 
-    if distinct < LARGEST_SHARE * smallest:
+    if distinct < PARTS * smallest:
         said = "state" if distinct == 1 else "states"
         return nothing(
             f"{distinct} distinct {said} of {len(points)}: neighbourhoods need at least "
-            f"{LARGEST_SHARE * smallest}"
+            f"{PARTS * smallest}"
         )
-    sizes = [2**i for i in range(1, 10) if LARGEST_SHARE * 2**i <= distinct]
+    sizes = [2**i for i in range(1, 10) if PARTS * 2**i <= distinct]
     try:
         graph = NeighborGraph.of(points, sizes[-1])
     except DegenerateDataError as error:
         return nothing(str(error))
     curves: dict[str, Curve] = {}
     notes: list[str] = []
-    for done, (name, (make, range_)) in enumerate(ESTIMATORS.items()):
-        asked = [k for k in sizes if k in range_]
-        rows, why = _fitted(graph, make, asked)
+    for done, (name, (make, worth)) in enumerate(ESTIMATORS.items()):
+        asked = [k for k in sizes if k in worth]
+        rows, silent = _fitted(graph, make, asked)
         if rows:
             k, *numbers = zip(*rows, strict=True)
             curves[name] = Curve(torch.tensor(k), *map(_column, numbers))
-        if why:
-            notes.append(f"{name} says nothing at {', '.join(map(str, why))} neighbours: ties")
+        if silent:
+            ties = ", ".join(map(str, silent))
+            notes.append(f"{name} says nothing at {ties} neighbours, which are equally far")
         if not asked:
-            notes.append(f"{name} needs {LARGEST_SHARE * range_.start} distinct states")
+            notes.append(f"{name} needs {PARTS * worth.start} distinct states")
         progress(done + 1, len(ESTIMATORS))
     return Scales(curves, len(points), graph.n_duplicates, radius, tuple(notes))
 

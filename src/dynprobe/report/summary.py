@@ -41,6 +41,14 @@ class Row:
     meaning: str = ""
 
 
+#: The head of the rows of clouds.
+CLOUDS = Row(
+    "participation ratio of",
+    "95 % interval",
+    "components for 90 % / 95 % / N/(N+1) of the variance; above shuffled units",
+)
+
+
 def summary(report: Report, layer: str) -> dict[str, list[Row]]:
     """Rows of one layer by analyzer, skipped and failed ones included."""
     out: dict[str, list[Row]] = {}
@@ -124,14 +132,6 @@ def _dimension(r: ManifoldDimensionResult) -> list[Row]:
     if r.final is not None:
         rows.append(_cloud("final states", r.final))
     return rows
-
-
-#: The head of what follows.
-CLOUDS = Row(
-    "participation ratio of",
-    "95 % interval",
-    "components for 90 % / 95 % / N/(N+1) of the variance; above shuffled units",
-)
 
 
 def _resting(r: FixedPointDimensionResult) -> list[Row]:
