@@ -34,6 +34,8 @@ BUILT_IN = {
     for b in (
         BuiltIn("manifold_dimension", f"{_HERE}.manifold_dimension", "ManifoldDimension"),
         BuiltIn("fixed_points", f"{_HERE}.fixed_points", "FixedPointSearch"),
+        BuiltIn("fixed_point_dimension", f"{_HERE}.fixed_point_dimension", "FixedPointDimension"),
+        BuiltIn("dimension_scale", f"{_HERE}.dimension_scale", "DimensionScale"),
         BuiltIn("integration_direction", f"{_HERE}.integration_direction", "IntegrationDirection"),
         BuiltIn("state_spectrum", f"{_HERE}.state_spectrum", "StateSpectrum"),
         BuiltIn("readout_geometry", f"{_HERE}.readout_geometry", "ReadoutSimplex"),
