@@ -1,6 +1,6 @@
 """Sequences that look padded where nothing told their lengths.
 
-This is a guess that may only err by saying nothing: a batch of one sequence, padding in all of them,
+This is a guess that may only err by saying nothing: a batch of one sequence, padding in all,
 and what could be a single last step do not count.
 """
 
