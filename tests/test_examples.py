@@ -67,3 +67,29 @@ def test_a_linear_transformer_of_four_layers_copies_and_counts(tmp_path):
 @pytest.mark.parametrize("code", BLOCKS)
 def test_block_of_the_documentation(code, tmp_path):
     run(code, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("a wrong layer name", "UnknownNameError: .*'rmn'. Did you mean 'rnn'"),
+        (
+            "no forward yet",
+            r"NothingRecordedError: .*Call model\(...\) while the probe is attached",
+        ),
+        ("and then the probe is asked", "NothingRecordedError: .*are model and data on one device"),
+        ("a padded batch without lengths", r"RecordingWarning: 2 of the 4 .*attach\(..., lengths="),
+        ("a file that is not a recording", r"FileFormatError: .*written by Recording.save\(\)"),
+        ("an analyzer that is not there", "UnknownNameError: .*Did you mean 'manifold_dimension'"),
+        ("seeds of another width", r"ShapeError: .*needs \(n_seeds, 16\)"),
+        ("nothing to probe", "NoRecurrenceError: .*Register your own cell"),
+    ],
+)
+def test_ordinary_mistakes_are_answered_with_what_to_do(mistakes, mistake, said):
+    assert re.search(rf"^{mistake}\n  {said}", mistakes, re.MULTILINE), mistakes
+
+
+@pytest.fixture(scope="module")
+def mistakes(tmp_path_factory):
+    script = (ROOT / "examples" / "mistakes.py").read_text()
+    return run(script, tmp_path_factory.mktemp("mistakes"))

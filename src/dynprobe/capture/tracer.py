@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -68,6 +69,8 @@ class Tracer:
         self.model = model
         self.layers = layers
         self.forwards = 0
+        #: What the last forward pass that did not end well said.
+        self.raised: str | None = None
         self.store = store
         self.budget = budget
         self._detach = detach
@@ -146,6 +149,8 @@ class Tracer:
             return
         forward = self._stack.pop()
         if not forward.complete:
+            error = sys.exc_info()[1]  # this hook runs while it is on its way
+            self.raised = None if error is None else f"{type(error).__name__}: {error}"
             self._forget(forward)
             return
         with torch.no_grad(), suppress(Exception):  # unconfirmed, a readout is taken with care
