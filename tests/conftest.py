@@ -7,6 +7,7 @@ DYNPROBE_REQUIRE (comma-separated) must be there: its absence is then a failure.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import Counter
 from importlib.util import find_spec
@@ -39,7 +40,7 @@ KINDS = {
     "skdim": lambda: find_spec("skdim") is not None,
     "triton": lambda: find_spec("triton") is not None,
 }
-_skipped: Counter[str] = Counter()
+NEEDS = "needs "
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -49,15 +50,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 continue
             if kind in os.environ.get("DYNPROBE_REQUIRE", "").split(","):
                 pytest.fail(f"this machine must have {kind} (DYNPROBE_REQUIRE), and has not")
-            _skipped[kind] += 1
-            pytest.skip(f"needs {kind}")
+            pytest.skip(f"{NEEDS}{kind}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("skipped for want of something")
-    if not _skipped:
+    # from the reports, which workers of a run in parallel send home
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    skipped = Counter(
+        found.group(1) for reason in reasons if (found := re.search(f"{NEEDS}(\\w+)", reason))
+    )
+    if not skipped:
         terminalreporter.line("nothing")
-    for kind, count in sorted(_skipped.items()):
+    for kind, count in sorted(skipped.items()):
         terminalreporter.line(f"{kind:10} {count} tests")
 
 
