@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "recording": {"readout", "recurrences", "storage", "store"},
     "atomic": set(),
     "storage": {"atomic", "readout", "recording", "recurrences", "store"},
-    "capture": {"capture", "plugins", "recurrences", "readout", "recording", "store"},
+    "joining": {"recording"},
+    "capture": {"capture", "joining", "plugins", "recurrences", "readout", "recording", "store"},
     "analyzers": {
         "analyzers",
         "dynamics",
@@ -53,6 +54,19 @@ MAY_IMPORT = {
         "plain",
     },
     "analysis": {"analyzers", "plugins", "report", "recording", "recurrences", "readout"},
+    "distributed": {"analyzers"},
+    # what goes by while a model runs
+    "streaming": {
+        "streaming",
+        "analysis",
+        "analyzers",
+        "distributed",
+        "joining",
+        "readout",
+        "recording",
+        "recurrences",
+        "report",
+    },
     "probe": {
         "analysis",
         "analyzers",
@@ -62,6 +76,7 @@ MAY_IMPORT = {
         "readout",
         "report",
         "store",
+        "streaming",
     },
     "comparison": {
         "comparison",

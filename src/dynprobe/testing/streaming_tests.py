@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dynprobe.analyzers.base import Analyzer, Context, StreamingAnalyzer
+from dynprobe.analyzers.base import StreamingAnalyzer
+from dynprobe.analyzers.finalized import Finalized
 from dynprobe.recording import Recording
 from dynprobe.testing.leaves import difference
 from dynprobe.testing.running import run
@@ -13,20 +14,6 @@ from dynprobe.testing.samples import Sample
 
 #: Sums in another order round differently.
 ROUNDING = 1e-5
-
-
-class _Replay(Analyzer):
-    """Finalizes an accumulator that was made in another way."""
-
-    name = "replay"
-
-    def __init__(self, streaming: StreamingAnalyzer, accumulate: Callable[[Recording], Any]):
-        self.streaming = streaming
-        self.accumulate = accumulate
-        self.requires = streaming.requires
-
-    def analyze(self, ctx: Context) -> Any:
-        return self.streaming.finalize(self.accumulate(ctx.recording), ctx)
 
 
 class StreamingTests:
@@ -50,7 +37,7 @@ class StreamingTests:
         return acc
 
     def result(self, accumulate: Callable[[Recording], Any]) -> Any:
-        return run(_Replay(self.analyzer, accumulate), self.make())
+        return run(Finalized(self.analyzer, accumulate), self.make())
 
     def same(self, a: Any, b: Any, what: str) -> None:
         found = difference(self.result(a), self.result(b), tolerance=ROUNDING)
