@@ -26,10 +26,13 @@ MAY_IMPORT = {
     "similarity": {"dynamics", "geometry"},
     "plugins": set(),
     "store": set(),
-    "recording": {"readout", "recurrences", "storage", "store"},
+    "arrays": set(),
+    "recording": {"arrays", "readout", "recurrences", "storage", "store"},
     "atomic": set(),
     "storage": {"atomic", "readout", "recording", "recurrences", "store"},
     "joining": {"recording"},
+    "shards": {"shards", "atomic", "joining", "readout", "recording", "storage", "store"},
+    "loading": {"dynprobe", "recording", "shards"},
     "capture": {"capture", "joining", "plugins", "recurrences", "readout", "recording", "store"},
     "analyzers": {
         "analyzers",
@@ -75,6 +78,7 @@ MAY_IMPORT = {
         "recurrences",
         "readout",
         "report",
+        "shards",
         "store",
         "streaming",
     },
@@ -177,7 +181,7 @@ def run(code: str) -> str:
     ).stdout
 
 
-PUBLIC = {"dynprobe", "dimension", "errors", "nn", "similarity", "tasks", "testing"}
+PUBLIC = {"dynprobe", "dimension", "distributed", "errors", "nn", "similarity", "tasks", "testing"}
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod, finalize
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from dynprobe.analysis import Progress
     from dynprobe.analyzers.base import Analyzer
     from dynprobe.report import Report
+    from dynprobe.shards.recorder import Recorder
     from dynprobe.streaming.accumulation import Accumulation
 
 
@@ -539,6 +542,64 @@ class Probe:
         accumulation = Accumulation(analyzers, self._keys(layers), source)
         self._flow.join(accumulation)
         return accumulation
+
+    def record_to(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        every: int = 1,
+        layers: str | Sequence[str] | None = None,
+        resume: bool = False,
+    ) -> Recorder:
+        """Write what the model does to a folder while it runs, and keep no states in memory.
+
+        When a forward pass returns, its states are on the disk: a process that is killed loses the
+        batch in flight and nothing else. A sequence that is continued over calls is on the disk
+        as far as its first call goes, and whole when it has ended. What was recorded before stays
+        in the probe as it is.
+
+        Parameters
+        ----------
+        folder : path
+            Gets a folder for each recurrence, with shards and a manifest.
+            :func:`dynprobe.load` reads it.
+        every : int
+            Batches of one shard. More make fewer and larger files; those that have not made a
+            shard yet are in memory, and lost with the process.
+        layers : str or sequence of str, optional
+            Keys of recurrences; all by default. The others are not recorded meanwhile.
+        resume : bool
+            Append to a folder that is there.
+
+        Returns
+        -------
+        Recorder
+            A context manager that writes what is left and ends it.
+
+        Raises
+        ------
+        FileFormatError
+            If the folder is there and `resume` was not given, or it holds something else.
+        WriteError
+            From a forward pass, if the disk is full. Everything before it is kept.
+
+        Examples
+        --------
+        >>> import tempfile, torch, dynprobe
+        >>> model = torch.nn.GRU(4, 8, batch_first=True)
+        >>> folder = tempfile.mkdtemp()
+        >>> with dynprobe.attach(model) as probe, probe.record_to(f"{folder}/run"):
+        ...     for seed in range(3):
+        ...         _ = model(torch.randn(16, 50, 4))
+        >>> len(dynprobe.load(f"{folder}/run"))
+        48
+        """
+        from dynprobe.shards.recorder import Recorder
+
+        keys, leave = self._keys(layers), self._flow.leave
+        recorder = Recorder(Path(folder), keys, every=every, resume=resume, leave=leave)
+        self._flow.join(recorder)
+        return recorder
 
     def _keys(self, layers: str | Sequence[str] | None) -> list[str]:
         """Keys of the recurrences that names stand for; all of them for None."""

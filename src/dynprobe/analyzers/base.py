@@ -82,7 +82,7 @@ class Context:
             return self._recurrence is not None
         if requirement == "readout":
             return not isinstance(self._readout, str)
-        return getattr(self.recording, requirement) is not None
+        return self.recording.has(requirement)
 
     def missing(self, requirement: str) -> str:
         """Why a requirement is not met, for the report."""

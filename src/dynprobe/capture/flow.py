@@ -33,8 +33,11 @@ class Sink(Protocol):
         batch of the same key.
         """
 
-    def fail(self, key: str, error: Exception) -> None:
-        """Hear that sequences of a recurrence could not be read; they are lost."""
+    def fail(self, key: str, error: Exception, *, cut: bool) -> None:
+        """Hear that sequences of a recurrence could not be read, and are lost.
+
+        With `cut` they may be those of the last batch, which had not ended: it stays as it came.
+        """
 
 
 @dataclass
@@ -149,7 +152,7 @@ class Flow:
         errors: list[DynprobeError] = []
         if layer.trouble is not None:
             for key in layer.keys:
-                self._fail(key, layer.trouble)
+                self._fail(key, layer.trouble, cut=False)
         streams = streams_of(layer.calls)
         done = 0
         for stream in streams:
@@ -193,14 +196,14 @@ class Flow:
                 assert assemble is not None
                 known.chunks[key] = assemble(replace(layer, calls=stream), suffix, key)
             except Exception as error:  # the model runs on; who asks for the result is told
-                self._fail(key, error)
+                self._fail(key, error, cut=True)
                 return None
         return known.chunks[key]
 
-    def _fail(self, key: str, error: Exception) -> None:
+    def _fail(self, key: str, error: Exception, *, cut: bool) -> None:
         for joined in self._joined:
             if key in joined.sink.keys:
-                joined.sink.fail(key, error)
+                joined.sink.fail(key, error, cut=cut)
 
     def _drop(self, layer: Layer, n: int) -> None:
         """Let go of the first `n` calls, and of what they took of the budget."""

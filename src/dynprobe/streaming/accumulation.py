@@ -81,7 +81,7 @@ class Accumulation:
             self.fail(key, error)
         self._versions.setdefault(key, self._source.version(key))
 
-    def fail(self, key: str, error: Exception) -> None:
+    def fail(self, key: str, error: Exception, *, cut: bool = False) -> None:
         """Note that a recurrence cannot be read; who asks for the report is told."""
         self._errors.setdefault(key, error)
 
