@@ -28,11 +28,15 @@ Progress = Callable[[str, str, int, int], None]
 
 @dataclass(frozen=True)
 class Subject:
-    """One layer to analyse: its states, its map if known, its readout or why there is none."""
+    """One layer to analyse: its states, its map if known, its readout or why there is none.
+
+    Where the states have `gone` by, the recording holds no sequence.
+    """
 
     recording: Recording
     recurrence: Recurrence | None
     readout: Readout | str
+    gone: bool = False
 
 
 def analyze(
@@ -201,6 +205,8 @@ class _Run:
             chain = " -> ".join([*self.running, name])
             raise PluginError(f"Analyzers ask for each other's results in a circle: {chain}.")
         if name not in self.chosen:
+            if self.subject.gone:
+                raise _SkippedError(f"needs the result of {name!r}, which was not fed: name it too")
             self.chosen[name] = _instance(name)
         analyzer = self.chosen[name]
         if isinstance(analyzer, PluginError):

@@ -1,4 +1,4 @@
-"""The three built-in analyzers on systems with known answers."""
+"""The built-in analyzers on systems with known answers."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TestManifoldDimension:
         merged = analyzer.init(rec.meta)
         for part in reversed(parts):
             merged = analyzer.merge(part, merged)
-        split_visited, split_final = merged
+        split_visited, split_final = merged.visited.moments, merged.final.moments
         assert split_visited.count == whole.visited.count == 37 * 30
         variances, _ = split_visited.principal_components()
         torch.testing.assert_close(
@@ -88,8 +88,9 @@ class TestManifoldDimension:
         analyzer = ManifoldDimension()
         acc = analyzer.init(rec.meta)
         analyzer.update(acc, rec)
-        assert acc[0].count == 0
-        assert acc[0].scatter.abs().sum() == 0
+        assert acc.visited.moments.count == 0
+        assert acc.visited.moments.scatter.abs().sum() == 0
+        assert acc.visited.sample.rows.seen == 0
 
 
 def test_moments_far_from_the_origin():
@@ -226,7 +227,8 @@ class TestDynamics:
 def test_without_a_recurrence_what_needs_it_is_skipped_with_the_reason():
     states, _ = planar()
     report = dynprobe.analyze(Recording.from_arrays(states))
-    assert set(report.results) == {("manifold_dimension", "states")}
+    of_states = {"manifold_dimension", "dimension_scale"}
+    assert set(report.results) == {(name, "states") for name in of_states}
     assert report.skipped["fixed_points", "states"] == "needs the recurrence"
     with pytest.raises(dynprobe.DynprobeError, match="skipped on 'states': needs the recurrence"):
         report["fixed_points"]

@@ -121,3 +121,19 @@ def test_a_tensor_after_a_data_frame_forgets_its_columns():
     fitted = MLE(5)
     fitted.feature_names_in_ = np.array(["a", "b"], dtype=object)
     assert not hasattr(fitted.fit(torch.tensor(cube(30, 2))), "feature_names_in_")
+
+
+@pytest.mark.requires("cuda")
+@every
+def test_the_same_numbers_on_an_accelerator(name):
+    x = torch.as_tensor(cube(300, 3, 8))
+    x = torch.cat([x, x[:5]])  # duplicates take another path
+    was = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        here, there = (clone(ESTIMATORS[name]).fit(points) for points in (x, x.cuda()))
+    finally:
+        torch.use_deterministic_algorithms(was)
+    assert there.dimension_ == pytest.approx(here.dimension_, rel=1e-9)
+    shared = clone(ESTIMATORS[name]).fit(NeighborGraph.of(x.cuda(), 20))
+    assert shared.dimension_ == pytest.approx(there.dimension_, rel=1e-9)

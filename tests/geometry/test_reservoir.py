@@ -122,3 +122,10 @@ def test_what_does_not_fit_is_named():
         found.merge(Reservoir.empty(10, 3, seed=1))
     with pytest.raises(ShapeError, match="width 3 and 2"):
         found.merge(Reservoir.empty(10, 2))
+
+
+@pytest.mark.requires("cuda")
+def test_points_on_an_accelerator_give_the_same_sample():
+    points = cloud(200)
+    empty = Reservoir.empty(20, 3)
+    assert same(empty.add(points), empty.add(points.cuda()))

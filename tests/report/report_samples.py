@@ -24,7 +24,13 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def searching() -> list[Any]:
-    return ["manifold_dimension", FixedPointSearch(n_seeds=24), "integration_direction"]
+    return [
+        "manifold_dimension",
+        FixedPointSearch(n_seeds=24),
+        "fixed_point_dimension",
+        "dimension_scale",
+        "integration_direction",
+    ]
 
 
 def classifier_report(

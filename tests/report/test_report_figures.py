@@ -25,7 +25,7 @@ from dynprobe.report.figures.labels import Label, place_labels
 from dynprobe.report.figures.style import class_colours, new_figure, shown, to_bytes
 
 PNG = b"\x89PNG\r\n\x1a\n"
-OF_STATES = {"states", "spectrum"}
+OF_STATES = {"states", "spectrum", "scales"}
 
 
 def drawn(report: Report, name: str, layer: str | None = None) -> Figure:
@@ -67,6 +67,11 @@ def test_axes_are_labelled(three: Report, name: str) -> None:
     [
         ("states", ["PC 1 (", "% of variance)", "A", "B", "C", "start", "readout vector"]),
         ("spectrum", ["participation ratio", "first N − 1 = 2", "cumulative", "(%)"]),
+        (
+            "scales",
+            ["neighbours", "GRIDE", "MLE", "local PCA", "N − 1 = 2", "rms", "participation ratio"],
+        ),
+        ("slow_cut", ["largest speed q", "participation ratio", "visited states", "10⁻¹⁶"]),
         ("fixed_points", ["visited states", "PC 2 ("]),
         ("eigenvalues", ["real part", "imaginary part", "τ = 10", "steps"]),
         ("deflections", ["mean push per occurrence", "state units", "neutral", "linear", "exact"]),

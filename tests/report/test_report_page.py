@@ -87,9 +87,9 @@ def test_it_is_small(of_three: str) -> None:
 def test_it_shows_all_figures_with_captions_and_alternatives(of_three: str) -> None:
     page = Page(of_three)
     images = page.all("img")
-    assert len(images) == 7
+    assert len(images) == 9
     assert all(image["alt"] for image in images)
-    assert len(page.all("figcaption")) == 7
+    assert len(page.all("figcaption")) == 9
 
 
 def test_it_holds_the_headline_numbers(of_three: str, three: Report) -> None:
@@ -164,7 +164,7 @@ def test_the_page_opens_with_the_layer_that_is_read_out(of_stacked: str) -> None
 def test_states_without_a_model_have_a_page(bare: Report, tmp_path: Path) -> None:
     path = bare.save(tmp_path / "bare.html")
     page = Page(path.read_text(encoding="utf-8"))
-    assert len(page.all("img")) == 2
+    assert len(page.all("img")) == 3
     assert "needs the recurrence" in page.text
 
 

@@ -4,46 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from dynprobe.analyzers.base import Context, StreamingAnalyzer
+from dynprobe.analyzers.cloud_dimension import CloudDimension, cloud_dimension
 from dynprobe.analyzers.results import Result
-from dynprobe.dimension.spectrum import components_for, participation_ratio
+from dynprobe.analyzers.state_sample import StateSample
 from dynprobe.geometry.moments import Moments
 from dynprobe.recording import Recording, RecordingMeta
-
-
-@dataclass(frozen=True)
-class CloudDimension(Result):
-    """Linear dimension of one cloud of states.
-
-    Attributes
-    ----------
-    count : int
-        Number of states.
-    participation_ratio : float
-        (sum v)^2 / sum v^2 of the variances v.
-    components_90, components_95 : int
-        Principal components that hold 90 % and 95 % of the variance.
-    components_simplex : int or None
-        Components that hold N / (N + 1) of the variance, N the number of classes (the threshold
-        of Aitken et al. 2020); None where the number of classes is unknown.
-    variance_ratio : Tensor
-        (state_dim,), share of each component, largest first.
-    components : Tensor
-        (state_dim, state_dim), principal components as rows.
-    mean : Tensor
-        (state_dim,).
-    """
-
-    count: int
-    participation_ratio: float
-    components_90: int
-    components_95: int
-    components_simplex: int | None
-    variance_ratio: Tensor
-    components: Tensor
-    mean: Tensor
 
 
 @dataclass(frozen=True)
@@ -68,65 +34,97 @@ class ManifoldDimensionResult(Result):
         return self.visited.components_95
 
 
+@dataclass(frozen=True)
+class Cloud:
+    """States seen so far: the moments of all, and a sample of them."""
+
+    moments: Moments
+    sample: StateSample
+
+    def merge(self, other: Cloud) -> Cloud:
+        """Both together."""
+        return Cloud(self.moments.merge(other.moments), self.sample.merge(other.sample))
+
+    def dimension(self, n_classes: int | None, seed: int) -> CloudDimension:
+        """What is measured of it."""
+        states, sequences = self.sample.states, self.sample.sequences
+        return cloud_dimension(self.moments, n_classes, states, sequences, seed=seed)
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """The accumulator: visited and final states, and the largest label, -1 without labels."""
+
+    visited: Cloud
+    final: Cloud
+    largest_label: int = -1
+
+
 class ManifoldDimension(StreamingAnalyzer):
-    """PCA of visited and of final states, from running moments in float64."""
+    """PCA of visited and of final states, from running moments in float64.
+
+    Parameters
+    ----------
+    sample : int
+        How many states of each kind are kept for the interval and for the null.
+    """
 
     name = "manifold_dimension"
     requires = frozenset({"kept"})
 
-    def init(self, meta: RecordingMeta) -> tuple[Moments, Moments]:
-        empty = Moments.empty(meta.layout.size)
-        return empty, empty
+    def __init__(self, sample: int = 1000) -> None:
+        self.sample = sample
 
-    def update(self, acc: tuple[Moments, Moments], chunk: Recording) -> tuple[Moments, Moments]:
-        visited, final = acc
-        ended = chunk.lengths > 0
-        return (
-            visited.merge(Moments.of(chunk.flat())),
-            final.merge(Moments.of(chunk.final[ended.to(chunk.final.device)])),
+    def init(self, meta: RecordingMeta) -> Clouds:
+        size = meta.layout.size
+        empty = Cloud(Moments.empty(size), StateSample.empty(self.sample, size))
+        return Clouds(empty, empty)
+
+    def update(self, acc: Clouds, chunk: Recording) -> Clouds:
+        ended = (chunk.lengths > 0).to(chunk.final.device)
+        visited, final = acc.visited, acc.final
+        return Clouds(
+            Cloud(
+                visited.moments.merge(Moments.of(chunk.flat())), visited.sample.add_visited(chunk)
+            ),
+            Cloud(
+                final.moments.merge(Moments.of(chunk.final[ended])), final.sample.add_final(chunk)
+            ),
+            max(acc.largest_label, _largest_label(chunk)),
         )
 
-    def merge(
-        self, a: tuple[Moments, Moments], b: tuple[Moments, Moments]
-    ) -> tuple[Moments, Moments]:
-        return a[0].merge(b[0]), a[1].merge(b[1])
+    def merge(self, a: Clouds, b: Clouds) -> Clouds:
+        largest = max(a.largest_label, b.largest_label)
+        return Clouds(a.visited.merge(b.visited), a.final.merge(b.final), largest)
 
-    def finalize(self, acc: tuple[Moments, Moments], ctx: Context) -> ManifoldDimensionResult:
-        visited, final = acc
-        n_classes = _n_classes(ctx)
+    def finalize(self, acc: Clouds, ctx: Context) -> ManifoldDimensionResult:
+        n_classes = _n_classes(ctx, acc.largest_label)
         return ManifoldDimensionResult(
-            visited=_dimension(visited, n_classes),
-            final=_dimension(final, n_classes) if final.count > 1 else None,
+            visited=acc.visited.dimension(n_classes, ctx.seed),
+            final=(
+                acc.final.dimension(n_classes, ctx.seed) if acc.final.moments.count > 1 else None
+            ),
             n_classes=n_classes,
         )
 
 
-def _n_classes(ctx: Context) -> int | None:
+def _largest_label(chunk: Recording) -> int:
+    labels = chunk.labels
+    if labels is None or labels.is_floating_point() or labels.numel() == 0:
+        return -1
+    return int(labels.max())
+
+
+def _n_classes(ctx: Context, largest_label: int) -> int | None:
     """Number of classes: from the readout, the class names, the logits or the labels."""
     if ctx.has("readout"):
         n = ctx.readout.n_classes
     elif ctx.recording.meta.classes is not None:
         n = len(ctx.recording.meta.classes)
-    elif ctx.recording.logits is not None:
-        n = ctx.recording.logits.shape[-1]
-    elif ctx.recording.labels is not None and not ctx.recording.labels.is_floating_point():
-        n = int(ctx.recording.labels.max()) + 1
+    elif (logits := ctx.recording[:1].logits) is not None:
+        n = logits.shape[-1]
+    elif largest_label >= 0:
+        n = largest_label + 1
     else:
         return None
     return max(n, 2)  # one logit tells two classes apart
-
-
-def _dimension(moments: Moments, n_classes: int | None) -> CloudDimension:
-    variances, components = moments.principal_components()
-    return CloudDimension(
-        count=moments.count,
-        participation_ratio=participation_ratio(variances),
-        components_90=components_for(variances, 0.90),
-        components_95=components_for(variances, 0.95),
-        components_simplex=(
-            None if n_classes is None else components_for(variances, n_classes / (n_classes + 1))
-        ),
-        variance_ratio=variances / variances.sum(),
-        components=components,
-        mean=moments.mean,
-    )

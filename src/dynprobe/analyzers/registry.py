@@ -38,6 +38,8 @@ BUILT_IN = {
     for b in (
         BuiltIn("manifold_dimension", f"{_HERE}.manifold_dimension", "ManifoldDimension"),
         BuiltIn("fixed_points", f"{_HERE}.fixed_points", "FixedPointSearch"),
+        BuiltIn("fixed_point_dimension", f"{_HERE}.fixed_point_dimension", "FixedPointDimension"),
+        BuiltIn("dimension_scale", f"{_HERE}.dimension_scale", "DimensionScale"),
         BuiltIn("integration_direction", f"{_HERE}.integration_direction", "IntegrationDirection"),
         BuiltIn("state_spectrum", f"{_HERE}.state_spectrum", "StateSpectrum"),
         BuiltIn("readout_geometry", f"{_HERE}.readout_geometry", "ReadoutSimplex"),
@@ -46,6 +48,7 @@ BUILT_IN = {
         BuiltIn("word_counts", f"{_HERE}.word_counts", "WordCounts"),
         BuiltIn("bag_of_words", f"{_HERE}.bag_of_words", "BagOfWords"),
         BuiltIn("final_states", f"{_HERE}.final_states", "FinalStates", unasked=False),
+        BuiltIn("sampled_states", f"{_HERE}.sampled_states", "SampledStates", unasked=False),
         BuiltIn("token_pushes", f"{_HERE}.token_pushes", "TokenPushes", unasked=False),
     )
 }

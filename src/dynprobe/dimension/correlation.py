@@ -19,7 +19,7 @@ class CorrelationDimension(NeighborEstimator):
     """Correlation dimension between two radii.
 
     d = ln(C(r2) / C(r1)) / ln(r2 / r1) with C(r) the share of pairs nearer than r (Grassberger &
-    Procaccia 1983, eq. 3). The radii are the medians, over the points, of the distance to the
+    Procaccia 1983). The radii are the medians, over the points, of the distance to the
     k1-th and to the k2-th neighbour, as in scikit-dimension's ``CorrInt``.
 
     Parameters

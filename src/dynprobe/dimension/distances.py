@@ -54,7 +54,7 @@ class Products:
         scale = float(centred.norm(dim=1).max()) or 1.0
         x = centred / scale
         fill = -len(x) % FOLDS
-        # products of d terms, inputs and norms rounded, three sums (Higham 2002, section 3.5)
+        # products of d terms, inputs and norms rounded, three sums (after Higham 2002)
         margin = (points.shape[1] + 8) * torch.finfo(dtype).eps / 2
         slack = 2 * points.shape[1] * torch.finfo(dtype).tiny  # products that underflow
         norms = x.square().sum(1) * (1 - margin) - slack

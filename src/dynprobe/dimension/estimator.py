@@ -61,9 +61,13 @@ class NeighborEstimator(DimensionEstimator):
 
     Attributes
     ----------
+    dimension_interval_ : tuple of float
+        95 % interval over points.
     n_duplicates_ : int
         Points that coincide with an earlier one; they are merged before the estimate.
     """
+
+    dimension_interval_: tuple[float, float]
 
     def _measure(self, cloud: NeighborGraph | Tensor) -> None:
         k = self._neighbors()

@@ -19,7 +19,7 @@ class GRIDE(NeighborEstimator):
     """Generalised ratios estimator, and its curve over scales.
 
     mu = r_{2 n} / r_n has the density d (mu^d - 1)^(n - 1) / (B(n, n) mu^((2 n - 1) d + 1)), whose
-    likelihood is maximised (Denti et al. 2022, eq. 6). n = 1 is that of TwoNN's ratios; each
+    likelihood is maximised (Denti et al. 2022). n = 1 is that of TwoNN's ratios; each
     doubling of n looks at a larger scale. A plateau of the curve is a dimension that the data have
     over a range of scales; what lies before it is noise, what comes after it the cloud's end.
 
@@ -39,7 +39,7 @@ class GRIDE(NeighborEstimator):
     scales_ : ndarray
         1, 2, 4, ... with 2 n up to range_max.
     dimension_scales_, error_scales_ : ndarray
-        The same at each scale.
+        The same at each scale; NaN where nearly all neighbours are equally far, as on a grid.
     radius_scales_ : ndarray
         Mean distance to the (2 n)-th neighbour at each scale.
     n_duplicates_ : int
@@ -66,13 +66,20 @@ class GRIDE(NeighborEstimator):
     def _estimate(self, graph: NeighborGraph, distances: Tensor) -> None:
         near: Values = distances.cpu().numpy()
         scales = 2 ** np.arange(int(math.log2(self.range_max)))
-        found = np.array([_maximum(near, int(n)) for n in scales])
+        found = np.array([_if_defined(near, int(n)) for n in scales])
         self.scales_ = scales
         self.dimension_scales_, self.error_scales_ = found[:, 0], found[:, 1]
         self.radius_scales_ = near[:, 2 * scales - 1].mean(0)
         self.dimension_, self.error_ = _maximum(near, self.n1)
         half = 1.96 * self.error_
         self.dimension_interval_ = (self.dimension_ - half, self.dimension_ + half)
+
+
+def _if_defined(distances: Values, n: int) -> tuple[float, float]:
+    try:
+        return _maximum(distances, n)
+    except DegenerateDataError:
+        return math.nan, math.nan
 
 
 def _maximum(distances: Values, n: int) -> tuple[float, float]:

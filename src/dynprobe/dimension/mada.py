@@ -13,7 +13,7 @@ from dynprobe.dimension.neighbors import NeighborGraph
 class MADA(LocalEstimator):
     """Manifold-adaptive estimator: d = ln 2 / ln(T_k / T_{k/2}).
 
-    T_j is the distance to the j-th neighbour (Farahmand, Szepesvari & Audibert 2007, eq. 2).
+    T_j is the distance to the j-th neighbour (Farahmand, Szepesvari & Audibert 2007).
 
     Parameters
     ----------

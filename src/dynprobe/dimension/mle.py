@@ -22,8 +22,8 @@ class MLE(LocalEstimator):
         k. The reference networks' figures use 10.
     average : {"harmonic", "arithmetic"}
         Over the points: the harmonic mean is the likelihood of all of them together (MacKay &
-        Ghahramani 2005) and far less biased for few neighbours; the arithmetic one is eq. 9 of
-        Levina & Bickel.
+        Ghahramani 2005) and far less biased for few neighbours; the arithmetic one is that
+        of Levina & Bickel.
     n_resamples, random_state
         As in :class:`dynprobe.dimension.local.LocalEstimator`, which also says what
         ``dimension_pw_``, ``dimension_interval_`` and ``n_undefined_`` are.

@@ -13,7 +13,7 @@ from dynprobe.dimension.neighbors import NeighborGraph
 class MOM(LocalEstimator):
     """Method of moments: d = m / (w - m), with m the mean distance to k neighbours, w the largest.
 
-    Amsaleg et al. 2018, section 4.2 ("Extreme-value-theoretic estimation of local intrinsic
+    As in Amsaleg et al. 2018 ("Extreme-value-theoretic estimation of local intrinsic
     dimensionality"): distances below w are distributed as r^d, whose mean is w d / (d + 1).
 
     Parameters

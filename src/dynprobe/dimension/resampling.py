@@ -29,7 +29,7 @@ def interval(
 
     Notes
     -----
-    Efron & Tibshirani 1993, section 13.3.
+    The percentile interval of Efron & Tibshirani 1993.
     """
     if resamples == 0:
         return float("nan"), float("nan")

@@ -40,7 +40,8 @@ def components_for(variances: Tensor, share: float) -> int:
     share : float
         Between 0 and 1.
     """
-    v = variances.to(torch.float64)
+    # on the CPU, because CUDA's sums are refused where deterministic algorithms are asked for
+    v = variances.to("cpu", torch.float64)
     held = v.cumsum(0) / v.sum()
     # rounding must not cost a component: 0.95 of exact 0.95 counts as reached
     return int((held < share - 1e-12).sum()) + 1

@@ -20,7 +20,7 @@ class TLE(LocalEstimator):
     distances s_ij and t_ij, measured as in the ball of radius r that the neighbourhood fills; with
     the distances u_j to the point itself d = -2 k^2 / (sum ln(s_ij / r) + sum ln(t_ij / r) +
     2 sum ln(u_j / r)) (Amsaleg et al. 2019, "Intrinsic dimensionality estimation within tight
-    localities", eq. 7 to 9).
+    localities").
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ class TwoNN(NeighborEstimator):
     """Two-nearest-neighbour estimator: mu = r2 / r1 has the distribution F(mu) = 1 - mu^-d.
 
     d is the slope of the line through the origin of -ln(1 - F(mu)) against ln mu, F the empirical
-    distribution, without its largest ratios (Facco et al. 2017, eq. 5 and the algorithm there).
+    distribution, without its largest ratios (the algorithm of Facco et al. 2017).
 
     Parameters
     ----------

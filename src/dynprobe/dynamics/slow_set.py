@@ -64,10 +64,10 @@ def slow_set(points: FixedPoints, cuts: Tensor | None = None) -> SlowSet:
         some = known.states[known.speed <= cut * points.scale**2]
         counts.append(len(some))
         ratio, needed = float("nan"), 0
-        if len(some) >= 3:
-            variances, _ = Moments.of(some).principal_components()
-            if float(variances.sum()) > (ONE_PLACE * points.scale) ** 2:
-                ratio, needed = participation_ratio(variances), components_for(variances, 0.95)
+        moments = Moments.of(some)
+        if not no_dimension(moments, points.scale):
+            variances, _ = moments.principal_components()
+            ratio, needed = participation_ratio(variances), components_for(variances, 0.95)
         ratios.append(ratio)
         components.append(needed)
     return SlowSet(
@@ -76,3 +76,12 @@ def slow_set(points: FixedPoints, cuts: Tensor | None = None) -> SlowSet:
         torch.tensor(ratios, dtype=torch.float64),
         torch.tensor(components),
     )
+
+
+def no_dimension(moments: Moments, scale: float) -> str:
+    """Why points of these moments have no dimension; empty where they have one."""
+    if moments.count < 3:
+        return f"{moments.count} of at least 3 points"
+    if float(moments.covariance.trace()) <= (ONE_PLACE * scale) ** 2:
+        return f"all {moments.count} points lie at one place"
+    return ""

@@ -13,6 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
+from dynprobe.analyzers.cloud_dimension import CloudDimension
+from dynprobe.analyzers.dimension_scale import DimensionScaleResult
+from dynprobe.analyzers.fixed_point_dimension import FixedPointDimensionResult
 from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.analyzers.integration_direction import IntegrationDirectionResult
 from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
@@ -38,6 +41,14 @@ class Row:
     meaning: str = ""
 
 
+#: The head of the rows of clouds.
+CLOUDS = Row(
+    "participation ratio of",
+    "95 % interval",
+    "components for 90 % / 95 % / N/(N+1) of the variance; above shuffled units",
+)
+
+
 def summary(report: Report, layer: str) -> dict[str, list[Row]]:
     """Rows of one layer by analyzer, skipped and failed ones included."""
     out: dict[str, list[Row]] = {}
@@ -49,6 +60,7 @@ def summary(report: Report, layer: str) -> dict[str, list[Row]]:
     for (name, at), result in report.results.items():
         if at == layer:
             out[name] = rows_of(result)
+    _beside_each_other(out, report, layer)
     for (name, at), why in report.skipped.items():
         if at == layer:
             out[name] = [Row("skipped", why)]
@@ -58,12 +70,26 @@ def summary(report: Report, layer: str) -> dict[str, list[Row]]:
     return out
 
 
+def _beside_each_other(out: dict[str, list[Row]], report: Report, layer: str) -> None:
+    """Clouds of points at rest stand in the same table as clouds of states."""
+    states, resting = "manifold_dimension", "fixed_point_dimension"
+    of_states, of_resting = (report.get(name, layer) for name in (states, resting))
+    if isinstance(of_states, ManifoldDimensionResult) and isinstance(
+        of_resting, FixedPointDimensionResult
+    ):
+        out[states] += out.pop(resting)[1:]  # one head for all clouds
+
+
 def rows_of(result: Any) -> list[Row]:
     """Rows of one result."""
     if isinstance(result, ManifoldDimensionResult):
         return _dimension(result)
     if isinstance(result, FixedPointsResult):
         return _fixed_points(result)
+    if isinstance(result, FixedPointDimensionResult):
+        return _resting(result)
+    if isinstance(result, DimensionScaleResult):
+        return _scales(result)
     if isinstance(result, IntegrationDirectionResult):
         return _integration(result)
     if isinstance(result, StateSpectrumResult):
@@ -97,30 +123,47 @@ def short(value: Any) -> str:
 
 
 def _dimension(r: ManifoldDimensionResult) -> list[Row]:
-    v = r.visited
-    expected = "" if r.n_classes is None else f"a {r.n_classes}-class integrator uses N-1 = "
-    expected += "" if r.n_classes is None else str(r.n_classes - 1)
-    rows = [
-        Row("participation ratio", f"{v.participation_ratio:.2f}", expected or "visited states"),
-        Row(
-            "components for 90 / 95 %",
-            f"{v.components_90} / {v.components_95}",
-            "of the variance of visited states",
-        ),
-    ]
-    if v.components_simplex is not None and r.n_classes is not None:
-        share = f"N/(N+1) = {r.n_classes / (r.n_classes + 1):.3f} of the variance"
-        rows.append(Row("components for N/(N+1)", str(v.components_simplex), share))
-    shares = ", ".join(f"{x:.3f}" for x in v.variance_ratio[:4].tolist())
-    rows.append(Row("variance shares", shares, "first principal components"))
+    shares = ", ".join(f"{x:.3f}" for x in r.visited.variance_ratio[:4].tolist())
+    rows = [Row("variance shares", shares, "first principal components of visited states")]
+    if r.n_classes is not None:
+        expected = f"dimensions of a {r.n_classes}-class integrator"
+        rows.append(Row("N - 1", str(r.n_classes - 1), expected))
+    rows += [CLOUDS, _cloud("visited states", r.visited)]
     if r.final is not None:
-        rows.append(
-            Row(
-                "final states",
-                f"{r.final.participation_ratio:.2f}; {r.final.components_95}",
-                "participation ratio; components for 95 %",
-            )
-        )
+        rows.append(_cloud("final states", r.final))
+    return rows
+
+
+def _resting(r: FixedPointDimensionResult) -> list[Row]:
+    both = (("fixed points", r.fixed, r.no_fixed), ("fixed and slow points", r.slow, r.no_slow))
+    clouds = [Row(name, "-", why) if c is None else _cloud(name, c) for name, c, why in both]
+    return [CLOUDS, *clouds]
+
+
+def _cloud(name: str, c: CloudDimension) -> Row:
+    """One line below that head."""
+    if math.isnan(c.participation_ratio):
+        return Row(name, "no variance", f"all {c.count:,} are the same")
+    value = f"{c.participation_ratio:.2f}"
+    if c.participation_ratio_interval is not None:
+        low, high = c.participation_ratio_interval
+        value += f" ({low:.2f} to {high:.2f})"
+    counts = (c.components_90, c.components_95, c.components_simplex)
+    needed = " / ".join("-" if n is None else str(n) for n in counts)
+    above = "-" if c.components_above_null is None else str(c.components_above_null)
+    return Row(name, value, f"{needed}; {above}")
+
+
+def _scales(r: DimensionScaleResult) -> list[Row]:
+    """Each curve at a few sizes; where it is flat, the data have that dimension."""
+    rows = []
+    for name, curve in r.scales.curves.items():
+        few = range(0, len(curve.neighbors), 2)
+        values = ", ".join(f"{float(curve.dimension[i]):.2f}" for i in few)
+        sizes = ", ".join(str(int(curve.neighbors[i])) for i in few)
+        rows.append(Row(name, values, f"with {sizes} neighbours"))
+    left = r.scales.n_points - r.scales.n_duplicates
+    rows.append(Row("sample", f"{left:,} states", "; ".join(("distinct", *r.scales.notes))))
     return rows
 
 

@@ -177,7 +177,7 @@ class Accumulation:
                 states=accumulators.states,
                 seed=seed,
             )
-            subject = Subject(opening[:0], self._source.recurrence(key), readout)
+            subject = Subject(opening[:0], self._source.recurrence(key), readout, gone=True)
             run_on(subject, self._ready(accumulators), report)
             report.skipped |= {(n, key): why for n, why in accumulators.skipped.items()}
             report.failures |= {(n, key): f for n, f in accumulators.failures.items()}

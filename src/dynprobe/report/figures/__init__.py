@@ -19,6 +19,8 @@ from dynprobe.report.figures import (
     deflections,
     eigenvalues,
     fixed_points,
+    scales,
+    slow_cut,
     spectrum,
     states,
     time_constants,
@@ -45,7 +47,9 @@ class Drawing(NamedTuple):
 FIGURES: dict[str, Drawing] = {
     "states": Drawing(states.TITLE, states.caption, states.draw),
     "spectrum": Drawing(spectrum.TITLE, spectrum.caption, spectrum.draw),
+    "scales": Drawing(scales.TITLE, scales.caption, scales.draw),
     "fixed_points": Drawing(fixed_points.TITLE, fixed_points.caption, fixed_points.draw),
+    "slow_cut": Drawing(slow_cut.TITLE, slow_cut.caption, slow_cut.draw),
     "deflections": Drawing(deflections.TITLE, deflections.caption, deflections.draw),
     "time_constants": Drawing(time_constants.TITLE, time_constants.caption, time_constants.draw),
     "eigenvalues": Drawing(eigenvalues.TITLE, eigenvalues.caption, eigenvalues.draw),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import matplotlib.style
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -87,6 +88,17 @@ def new_figure() -> Figure:
     figure = Figure(figsize=SIZE, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def ticks_above(ax: Axes, at: Sequence[float], labels: Sequence[str], title: str) -> None:
+    """A second reading of the horizontal axis, over the plot; call it when the limits are set."""
+    above = ax.twiny()
+    above.set_xscale(ax.get_xscale())
+    above.set_xlim(ax.get_xlim())
+    above.set_xticks(at, labels)
+    above.minorticks_off()
+    above.tick_params(length=0, colors=MUTED, labelcolor=MUTED, labelsize=7.5)
+    above.set_xlabel(title, fontsize=7.5, color=MUTED)
 
 
 def legend_below(figure: Figure, handles: list[Any], columns: int = 3) -> None:
