@@ -67,13 +67,17 @@ class ManifoldDimension(StreamingAnalyzer):
     ----------
     sample : int
         How many states of each kind are kept for the interval and for the null.
+    single : bool
+        Products of float32 states in float32, for long runs: see
+        :meth:`dynprobe.geometry.moments.Moments.of`.
     """
 
     name = "manifold_dimension"
     requires = frozenset({"kept"})
 
-    def __init__(self, sample: int = 1000) -> None:
+    def __init__(self, sample: int = 1000, *, single: bool = False) -> None:
         self.sample = sample
+        self.single = single
 
     def init(self, meta: RecordingMeta) -> Clouds:
         size = meta.layout.size
@@ -83,13 +87,11 @@ class ManifoldDimension(StreamingAnalyzer):
     def update(self, acc: Clouds, chunk: Recording) -> Clouds:
         ended = (chunk.lengths > 0).to(chunk.final.device)
         visited, final = acc.visited, acc.final
+        of_visited = Moments.of(chunk.flat(), single=self.single)
+        of_final = Moments.of(chunk.final[ended], single=self.single)
         return Clouds(
-            Cloud(
-                visited.moments.merge(Moments.of(chunk.flat())), visited.sample.add_visited(chunk)
-            ),
-            Cloud(
-                final.moments.merge(Moments.of(chunk.final[ended])), final.sample.add_final(chunk)
-            ),
+            Cloud(visited.moments.merge(of_visited), visited.sample.add_visited(chunk)),
+            Cloud(final.moments.merge(of_final), final.sample.add_final(chunk)),
             max(acc.largest_label, _largest_label(chunk)),
         )
 
