@@ -7,6 +7,7 @@ so that a file is known to be whole without anything beside it.
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,8 @@ def write_checked(
         crc = beside.submit(_crc, [memoryview(header), *buffers])
         for buffer in (memoryview(header), *buffers):
             _write(file, buffer)
+        if sum(map(len, buffers)) > _BLOCK:
+            os.fsync(file.fileno())  # the disk works while the checksum is worked out
         digits = f"{crc.result():08x}"
     file.seek(header.index(_UNKNOWN) + len(_UNKNOWN) - 1 - _DIGITS)
     _write(file, memoryview(digits.encode()))
