@@ -111,6 +111,7 @@ MAY_IMPORT = {
         "readout",
         "recording",
         "recurrences",
+        "report",
         "store",
     },
     "scaffold": {"analyzers"},

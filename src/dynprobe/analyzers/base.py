@@ -138,7 +138,11 @@ class StreamingAnalyzer(Analyzer):
 
     @abstractmethod
     def finalize(self, acc: Any, ctx: Context) -> Any:
-        """Return the result."""
+        """Return the result.
+
+        Where the states went by, fed by :meth:`dynprobe.Probe.accumulate`, the recording of `ctx`
+        holds no sequence any more.
+        """
 
     def analyze(self, ctx: Context) -> Any:
         """Feed the recording batch by batch."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dynprobe.analyzers.base import StreamingAnalyzer
+from dynprobe.analysis import Subject, run_on
+from dynprobe.analyzers.base import Analyzer, StreamingAnalyzer
 from dynprobe.analyzers.finalized import Finalized
 from dynprobe.recording import Recording
+from dynprobe.report import Report
 from dynprobe.testing.leaves import difference
 from dynprobe.testing.running import run
 from dynprobe.testing.samples import Sample
@@ -79,6 +81,28 @@ class StreamingTests:
 
         what = "merge(merge(a, b), c) and merge(a, merge(b, c)) give different results"
         self.same(lambda rec: merged(rec, True), lambda rec: merged(rec, False), what)
+
+    def gone(self) -> None:
+        sample = self.make()
+        rec = sample.recording
+        acc = self.of(rec, slice(None))
+        readout = rec.readout or "the recording has none"
+        subject = Subject(rec[:0], sample.recurrence, readout, gone=True)
+        report = Report()
+        finalized: Analyzer = Finalized(self.analyzer, lambda _: acc)
+        run_on(subject, {"analyzer": finalized}, report)
+        advice = "finalize() may read no sequence of ctx.recording: put what it needs into acc."
+        for failure in report.failures.values():
+            raise AssertionError(
+                f"After a run whose states have gone by it fails with {failure}. {advice}"
+            ) from failure.error
+        for result in report.results.values():  # none, if it needs another's result
+            found = difference(self.result(lambda _: acc), result, tolerance=0.0)
+            if found:
+                raise AssertionError(
+                    f"After a run whose states have gone by the result is another: {found}. "
+                    f"{advice}"
+                )
 
     def pure(self) -> None:
         def used(rec: Recording) -> Any:
