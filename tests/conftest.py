@@ -59,6 +59,7 @@ KINDS = {
     "cuda": torch.cuda.is_available,
     "fla": lambda: find_spec("fla") is not None,
     "tmpfs": _tmpfs,
+    "mkdocs": lambda: find_spec("mkdocs") is not None and find_spec("mkdocstrings") is not None,
     "skdim": lambda: find_spec("skdim") is not None,
     "triton": lambda: find_spec("triton") is not None,
 }

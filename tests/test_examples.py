@@ -10,13 +10,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = [
-    pytest.param(
-        match.group(1), id=f"{path.name}:{path.read_text()[: match.start()].count(chr(10)) + 1}"
-    )
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    for match in re.finditer(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
-]
+#: A page that says so is one session: its blocks go on from each other.
+JOINED = "<!-- blocks: one after the other -->"
+
+
+def _blocks():
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = path.read_text()
+        found = list(re.finditer(r"```python\n(.*?)```", text, re.DOTALL))
+        if JOINED in text:
+            yield pytest.param("\n".join(m.group(1) for m in found), id=path.name)
+            continue
+        for match in found:
+            line = text[: match.start()].count("\n") + 1
+            yield pytest.param(match.group(1), id=f"{path.name}:{line}")
+
+
+BLOCKS = list(_blocks())
 
 
 def run(code: str, folder: Path) -> str:
@@ -57,3 +67,29 @@ def test_a_linear_transformer_of_four_layers_copies_and_counts(tmp_path):
 @pytest.mark.parametrize("code", BLOCKS)
 def test_block_of_the_documentation(code, tmp_path):
     run(code, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("a wrong layer name", "UnknownNameError: .*'rmn'. Did you mean 'rnn'"),
+        (
+            "no forward yet",
+            r"NothingRecordedError: .*Call model\(...\) while the probe is attached",
+        ),
+        ("and then the probe is asked", "NothingRecordedError: .*are model and data on one device"),
+        ("a padded batch without lengths", r"RecordingWarning: 2 of the 4 .*attach\(..., lengths="),
+        ("a file that is not a recording", r"FileFormatError: .*written by Recording.save\(\)"),
+        ("an analyzer that is not there", "UnknownNameError: .*Did you mean 'manifold_dimension'"),
+        ("seeds of another width", r"ShapeError: .*needs \(n_seeds, 16\)"),
+        ("nothing to probe", "NoRecurrenceError: .*Register your own cell"),
+    ],
+)
+def test_ordinary_mistakes_are_answered_with_what_to_do(mistakes, mistake, said):
+    assert re.search(rf"^{mistake}\n  {said}", mistakes, re.MULTILINE), mistakes
+
+
+@pytest.fixture(scope="module")
+def mistakes(tmp_path_factory):
+    script = (ROOT / "examples" / "mistakes.py").read_text()
+    return run(script, tmp_path_factory.mktemp("mistakes"))

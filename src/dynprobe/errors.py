@@ -128,7 +128,7 @@ class PluginError(DynprobeError, RuntimeError):
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return a sentence that names near matches of `name`, or all of `known`."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         return "Did you mean " + " or ".join(repr(n) for n in near) + "?"

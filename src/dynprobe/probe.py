@@ -389,6 +389,12 @@ class Probe:
                 "its own needs an Observer of its own."
             ) from layer.trouble
         if layer.calls:
+            if any(x.is_meta for x in layer.calls[-1].call.returned):
+                raise NothingRecordedError(
+                    f"{layer.name!r} ran on the meta device, where tensors have shapes and no "
+                    "values. Bring model and data to a real one and run the model again; "
+                    "probe.clear() forgets these calls."
+                )
             return
         if self._tracer.forwards:
             raise NothingRecordedError(
@@ -396,6 +402,12 @@ class Probe:
                 "never called in them. Its forward was bypassed: a compiled model, a replica on "
                 "another device, weights used by hand, or a branch not taken. Call the layer "
                 "itself (not its .forward), or attach to the module that runs."
+            )
+        if self._tracer.raised is not None:
+            raise NothingRecordedError(
+                f"Nothing has been recorded of {layer.name!r} yet: the model's forward pass raised "
+                f"{self._tracer.raised!r}, and what a pass that raised had shown is dropped. Mend "
+                "that (are model and data on one device?) and run the model again."
             )
         state = "Call model(...)" if self.attached else "The probe is detached: attach again, call"
         raise NothingRecordedError(

@@ -12,6 +12,7 @@ import dynprobe
 from dynprobe import Recording
 from dynprobe.analyzers.fixed_points import FixedPointSearch
 from dynprobe.analyzers.state_sample import StateSample
+from dynprobe.report.figures import FIGURES
 from dynprobe.report.summary import summary
 from dynprobe.testing import linear_system, ring_attractor, ring_states
 
@@ -122,6 +123,14 @@ class TestFixedPointDimension:
         assert found.no_fixed == "1 of at least 3 points"
         assert found.no_slow == "all 256 points lie at one place"
         json.dumps(report.to_dict())
+
+    def test_without_spread_the_figure_of_the_cut_says_so(self):
+        system, _, _ = linear_system([0.5, 0.2])
+        rec = Recording.from_arrays(plane(width=2))
+        report = dynprobe.analyze(rec, ["fixed_points"], recurrence=system)
+        figure = FIGURES["slow_cut"].draw(report, report.layers[0])
+        said = [text.get_text() for text in figure.axes[0].texts]
+        assert said == ["too few points at rest, or all at one place"]
 
     def test_states_and_points_at_rest_stand_in_one_table(self, ring):
         (layer,) = ring.layers

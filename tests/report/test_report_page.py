@@ -105,6 +105,7 @@ def test_it_holds_the_headline_numbers(of_three: str, three: Report) -> None:
         (str(integration.n_integrating), "integrating modes"),
     ):
         assert f"{value} {label}" in text
+    assert "Looked at by neighbourhoods (GRIDE), they have" in text
     assert "training none, random weights" in text
     assert "seed 0" in text
     assert "longest time constants" in text

@@ -15,6 +15,7 @@ from dynprobe.cli import app
 from dynprobe.errors import DataError
 from dynprobe.study.survey import networks as trainer
 from dynprobe.study.survey import run as runner
+from dynprobe.study.survey.baseline import BASELINE
 from dynprobe.study.survey.networks import Network, train_networks
 from dynprobe.study.survey.page import blocks, interval, render_survey
 from dynprobe.study.survey.plan import costs, described
@@ -70,8 +71,9 @@ def row(measure: str, value: float, notion: str = MEMORY, **changes: object) -> 
 
 def test_every_network_has_its_numbers_in_columns_that_are_not_mixed(found: Survey) -> None:
     assert not found.interrupted
-    whole = in_full(found.rows)
-    assert len({r.network for r in found.rows}) == 4 + 3 + 3
+    trained = [r for r in found.rows if r.model != BASELINE]
+    whole = in_full(trained)
+    assert len({r.network for r in trained}) == 4 + 3 + 3
     assert {(r.model, r.n, r.seed) for r in whole} == {
         (m, n, s) for m in SMALL.models for n, s in ((3, 0), (3, 1), (2, 0))
     }
@@ -97,6 +99,18 @@ def test_every_network_has_its_numbers_in_columns_that_are_not_mixed(found: Surv
     assert {r.value for r in transformer if r.measure == "time constant 1"} == {math.inf}
     left = [r.value for r in transformer if r.measure == "left of a push off the manifold"]
     assert left == pytest.approx([1.0] * 3)
+
+
+def test_word_counts_stand_beside_the_networks_of_each_task(found: Survey) -> None:
+    for n in (3, 2):
+        own = [r for r in found.rows if (r.model, r.n) == (BASELINE, n)]
+        numbers = {r.measure: r.value for r in own}
+        for by in ("word counts", "a bag of words"):
+            ratio = numbers[f"participation ratio predicted by {by}"]
+            assert ratio == pytest.approx(n - 1, rel=0.02)
+            assert numbers[f"components for 95 % predicted by {by}"] == n - 1
+        assert numbers["components of word counts above shuffled labels"] == n - 1
+        assert own[0].accuracy == pytest.approx(1.0, abs=0.03)  # counts decide
 
 
 def test_the_same_command_trains_and_measures_nothing_twice(
@@ -134,7 +148,7 @@ def test_a_stopped_survey_keeps_what_it_has_and_goes_on(
     monkeypatch.setattr(runner, "full_measures", stop)
     first = survey(settings, tmp_path)
     assert first.interrupted
-    assert len({r.network for r in first.rows}) == 2
+    assert len({r.network for r in first.rows if r.model != BASELINE}) == 2
     monkeypatch.setattr(runner, "full_measures", real)
     second = survey(settings, tmp_path)
     assert not second.interrupted
@@ -146,21 +160,30 @@ def test_numbers_of_another_budget_are_not_mixed_in(found: Survey, folder: Path)
         survey(replace(SMALL, budget=replace(SMALL.budget, steps=13)), folder)
 
 
-def test_settings_are_chosen_by_the_least_validation_loss_of_seed_0() -> None:
-    settings = replace(SMALL, grids={"gru": Grid((0.1, 0.3), (1e-4, 1e-3))})
-    losses = {(0.1, 1e-4): 0.5, (0.1, 1e-3): 0.4, (0.3, 1e-4): 0.2, (0.3, 1e-3): 0.9}
-    rows = [
-        row("validation loss", v, MODEL, task=GRID.label, lr=lr, l2=l2)
-        for (lr, l2), v in losses.items()
+def evaluated(found: dict[tuple[float, float], tuple[float, float]]) -> list[Row]:
+    """Rows of a grid: (rate, L2) -> (validation accuracy, loss)."""
+    return [
+        row(measure, value, MODEL, task=GRID.label, lr=lr, l2=l2)
+        for (lr, l2), (accuracy, loss) in found.items()
+        for measure, value in (("validation accuracy", accuracy), ("validation loss", loss))
     ]
-    rows.append(
-        row("validation loss", 0.0, MODEL, task=GRID.label, lr=0.1, l2=1e-4, seed=1)
-    )  # another seed does not choose
-    assert chosen(rows, settings, "gru", SMALL.topics[1]) == (0.3, 1e-4)
-    with pytest.raises(DataError, match="1 of 4 settings of the grid"):
-        chosen(rows[1:4], settings, "gru", GRID)
-    with pytest.raises(DataError, match="'ordered' has a grid"):
-        chosen(rows, settings, "gru", Topic("ordered", 5))
+
+
+def test_the_strongest_penalty_that_costs_no_accuracy_is_chosen() -> None:
+    settings = replace(SMALL, grids={"gru": Grid((0.1, 0.3), (1e-4, 1e-3, 1e-2))})
+    rows = evaluated({
+        (0.1, 1e-4): (1.0, 0.1), (0.1, 1e-3): (0.995, 0.4), (0.1, 1e-2): (0.985, 0.2),
+        (0.3, 1e-4): (0.9, 0.2), (0.3, 1e-3): (0.992, 0.3), (0.3, 1e-2): (0.3, 0.9),
+    })  # fmt: skip
+    rows.append(  # another seed does not choose
+        row("validation accuracy", 1.0, MODEL, task=GRID.label, lr=0.1, l2=1e-2, seed=1)
+    )
+    assert chosen(rows, settings, "gru", SMALL.topics[1]) == (0.3, 1e-3)
+    assert chosen(rows, settings, "gru", Topic("ordered", 5)) == (0.3, 1e-3)  # the same family
+    with pytest.raises(DataError, match="2 of 6 settings of the grid"):
+        chosen(rows[3:], settings, "gru", GRID)
+    with pytest.raises(DataError, match="'text' has a grid"):
+        chosen(rows, settings, "gru", Topic("sst5", 5))
 
 
 def test_everything_is_stated_and_the_budget_is_one() -> None:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from dynprobe.capture.forward import Forward, LinearCall
 from dynprobe.capture.layer import Layer, TracedCall, streams_of
+from dynprobe.capture.padding import padded_by_tokens, padded_by_zeros
 from dynprobe.capture.valid import valid_steps
+from dynprobe.errors import RecordingWarning
 from dynprobe.joining import along_batch, along_time, cat, common_scale
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
@@ -39,6 +41,8 @@ class Piece:
     counted: Tensor
     form: RankOne | None = None
     scale: Tensor | None = None
+    #: Sequences that look padded, where nothing told their lengths.
+    padded: int = 0
     #: Whether it goes on from the state that the piece before it ended in.
     handed_on: bool = True
 
@@ -106,6 +110,18 @@ def assemble(
             "state than the one returned before (masked, normalised, reset?), so sequences were "
             "cut there. If they belong together, run the model inside `with probe.sequence():`, "
             "and name the mask or lengths with attach(..., lengths=).",
+            stacklevel=3,
+        )
+    padded = sum(p.padded for p in joined)
+    if padded:
+        notes.append(f"{padded} sequences look padded, and their padding was recorded as states")
+        warnings.warn(
+            f"{padded} of the {sum(p.batch for p in joined)} sequences of {layer.name!r} look "
+            "padded, but no lengths or mask were seen, so the states over their padding were "
+            "recorded as any others. Give the model its attention_mask or lengths, name the "
+            "argument that holds them with attach(..., lengths=), or shorten the sequences with "
+            f"probe.recording({meta.layer!r}).annotate(lengths=...).",
+            RecordingWarning,
             stacklevel=3,
         )
     if len({p.form is None for p in joined}) > 1:  # some had to be formed: all are
@@ -180,6 +196,8 @@ def _piece(
     reverse = layer.observer.is_reverse(suffix)
     first, lengths = valid_steps(group, batch, time, notes, alone=alone)
     tokens = _tokens(group, batch, time, tokens_from, notes, layer, alone=alone)
+    untold = alone and forward.attention_mask is None and forward.lengths is None
+    padded = _padded(tokens, inputs, forward) if untold else 0
     logits = _logits(layer, group, readout, time)
     states = _states(group, segments)
     # a packed sequence is never run over its padding
@@ -225,8 +243,17 @@ def _piece(
         counted=counted,
         form=segments[0].form if states is None else None,
         scale=segments[0].scale if states is None else None,
+        padded=0 if packed else padded,
         handed_on=group[0].handed_on,
     )
+
+
+def _padded(tokens: Tensor | None, inputs: Tensor | None, forward: Forward) -> int:
+    """How many sequences look padded: by the embedding's padding token, or by steps of zeros."""
+    paddings = {e.padding for e in forward.embeddings if e.padding is not None}
+    if tokens is not None and len(paddings) == 1:
+        return padded_by_tokens(tokens, paddings.pop())
+    return 0 if inputs is None or tokens is not None else padded_by_zeros(inputs)
 
 
 def _states(group: list[TracedCall], segments: list[Segment]) -> Tensor | None:

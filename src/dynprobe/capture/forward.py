@@ -24,6 +24,7 @@ class EmbeddingCall:
     name: str
     ids: Tensor
     output: Tensor | None  # only until the forward pass ends
+    padding: int | None = None  # the id that stands for no token
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -69,6 +70,8 @@ class Tracer:
         self.model = model
         self.layers = layers
         self.forwards = 0
+        #: What the last forward pass that did not end well said.
+        self.raised: str | None = None
         self.store = store
         self.budget = budget
         self._detach = detach
@@ -157,6 +160,8 @@ class Tracer:
             return
         forward = self._stack.pop()
         if not forward.complete:
+            error = sys.exc_info()[1]  # this hook runs while it is on its way
+            self.raised = None if error is None else f"{type(error).__name__}: {error}"
             self._forget(forward)
             return
         with torch.no_grad(), suppress(Exception):  # unconfirmed, a readout is taken with care
@@ -226,10 +231,11 @@ class Tracer:
         """
         graph = not self._detach and torch.is_grad_enabled()
         device = next((p.device.type for p in layer.module.parameters()), "cpu")
-        autocast = torch.is_autocast_enabled(device)
+        known = torch.amp.is_autocast_available(device)  # not of every device, such as "meta"
+        autocast = known and torch.is_autocast_enabled(device)
         with (
             torch.set_grad_enabled(graph),
-            torch.autocast(device, enabled=False),
+            torch.autocast(device, enabled=False) if known else nullcontext(),
             # activation checkpointing counts the tensors that a forward saves: not ours
             torch.autograd.graph.saved_tensors_hooks(_itself, _itself) if graph else nullcontext(),
             self._careful(layer),
@@ -379,14 +385,17 @@ class Tracer:
     def _on_embedding(
         self,
         name: str,
-        _: nn.Module,
+        module: nn.Module,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         output: Tensor,
     ) -> None:
         if self._current is not None and isinstance(output, Tensor):
             ids = args[0] if args else kwargs["input"]
-            self._current.embeddings.append(EmbeddingCall(name, ids.detach().clone(), output))
+            padding = getattr(module, "padding_idx", None)
+            self._current.embeddings.append(
+                EmbeddingCall(name, ids.detach().clone(), output, padding)
+            )
 
     def _on_linear(
         self,

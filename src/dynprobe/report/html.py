@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from dynprobe.analyzers.dimension_scale import DimensionScaleResult
 from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.analyzers.integration_direction import IntegrationDirectionResult
 from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
@@ -147,6 +148,14 @@ def _sentences(report: Report, layer: str) -> Iterator[str]:
         text = f"They use about {dimension.participation_ratio:.1f} dimensions"
         text += f" ({k} principal component{'' if k == 1 else 's'} for 95 % of the variance)"
         yield text + ("." if n is None else f"; integrating {n} classes takes {n - 1}.")
+    by_scale = _own(report, "dimension_scale", layer, DimensionScaleResult)
+    if by_scale is not None and "GRIDE" in by_scale.scales.curves:
+        gride = by_scale.scales.curves["GRIDE"]
+        near, far = (f"{float(gride.dimension[i]):.1f}" for i in (0, -1))
+        yield (
+            f"Looked at by neighbourhoods (GRIDE), they have {near} dimensions at "
+            f"{int(gride.neighbors[0])} neighbours and {far} at {int(gride.neighbors[-1])}."
+        )
     found = _own(report, "fixed_points", layer, FixedPointsResult)
     if found is not None:
         points = "point" if len(found.unique) == 1 else "points"

@@ -37,6 +37,7 @@ Number = tuple[str, str, float]
 def brief_measures(watched: Watched) -> Iterator[Number]:
     """What is measured of every network of the grid."""
     yield MODEL, "validation loss", watched.loss
+    yield MODEL, "validation accuracy", watched.validation_accuracy
     yield from _dimension(STREAM, "", watched.stream, STATE)
     for view in views([side.memory.form for side in watched.sides]):
         yield from _dimension(MEMORY, view.prefix, watched.sides[view.layer].memory, view.of)

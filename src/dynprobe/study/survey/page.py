@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 from scipy.stats import t as student
 
 from dynprobe.report.template import footer, render, shown
+from dynprobe.study.survey.baseline import BASELINE
 from dynprobe.study.survey.figures import answer, others
 from dynprobe.study.survey.rows import COMPLETE, MEMORY, MODEL, STREAM, Row, in_full
 from dynprobe.study.survey.rules import REFERENCE, RULES, findings, in_common
@@ -67,7 +68,7 @@ def render_survey(found: Survey, *, quick: bool) -> str:
         Whether it was the quick run; the page says so.
     """
     models = found.settings.models
-    networks = {r.network for r in found.rows}
+    networks = {r.network for r in found.rows if r.model != BASELINE}
     judged = findings(in_full(found.rows), models)
     failures = [
         f"{r.model} on {r.task} {r.n}, seed {r.seed}: {r.measure}" for r in found.rows if _failed(r)
@@ -77,14 +78,14 @@ def render_survey(found: Survey, *, quick: bool) -> str:
         quick=quick,
         interrupted=found.interrupted,
         left_out=found.left_out,
-        models=models,
+        columns=(*models, BASELINE),
         rules=RULES,
         findings=judged,
         reference=REFERENCE,
         common=in_common(judged),
         first=[shown(picture) for picture in answer(found)],
         figures=[shown(picture) for picture in others(found)],
-        blocks=blocks(found.rows, models),
+        blocks=blocks(found.rows, (*models, BASELINE)),
         failures=failures,
         networks=len(networks),
         budget=found.settings.budget,
@@ -117,7 +118,7 @@ def _accuracies(rows: Sequence[Row], model: str) -> list[float]:
 
 def _how(rows: Sequence[Row], model: str) -> str:
     own = [r for r in rows if r.model == model]
-    if not own:
+    if not own or model == BASELINE:
         return ""
     seeds = len({r.seed for r in own})
     return f"{own[0].lr:g}, {own[0].l2:g}; {own[0].steps:,}; {seeds}"

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from dynprobe.errors import DataError
 from dynprobe.study.stage import Stage, quiet, told
+from dynprobe.study.survey.baseline import BASELINE, baseline
 from dynprobe.study.survey.measures import Number, brief_measures, full_measures
 from dynprobe.study.survey.networks import Network, Trained, train_networks
-from dynprobe.study.survey.rows import COMPLETE, Row, read_rows, write_rows
+from dynprobe.study.survey.rows import COMPLETE, MODEL, Row, read_rows, write_rows
 from dynprobe.study.survey.settings import COUNTING, TEXTS, Settings, Topic
 from dynprobe.study.survey.texts import read_text
 from dynprobe.study.survey.watched import Material, Watched, material, watch
@@ -18,7 +19,9 @@ from dynprobe.study.survey.watched import Material, Watched, material, watch
 #: Files of a survey, in its folder.
 ROWS, NETWORKS = "rows.csv", "networks"
 #: By which rate and L2 are chosen, and the seed that they are chosen with.
-LOSS, GRID_SEED = "validation loss", 0
+LOSS, ACCURACY, GRID_SEED = "validation loss", "validation accuracy", 0
+#: Accuracy that may be lost for a stronger penalty.
+MATCHED = 0.01
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,13 @@ def survey(
 def chosen(
     rows: Sequence[Row], settings: Settings, model: str, topic: Topic
 ) -> tuple[float, float]:
-    """Rate and L2 of a model on the family of a task: the least validation loss of its grid.
+    """Rate and L2 of a model on the family of a task, by the validation sequences of its grid.
+
+    Penalties of two kinds of model do not compare, and the least loss is nearly always that of the
+    weakest one, under which even a recurrent network keeps more than it needs. So each kind is
+    looked at where its penalty is as strong as it may be: L2 is the largest with which some rate
+    is at most :data:`MATCHED` below the best accuracy of the grid; of the rates that are, the one
+    with the least loss is taken. The other networks of the grid show what L2 does.
 
     Raises
     ------
@@ -92,19 +101,25 @@ def chosen(
     if of_grid is None:
         raise DataError(f"No task of the family {topic.family!r} has a grid to choose from.")
     grid = settings.grid(model, of_grid)
-    found = {
-        (r.lr, r.l2): r.value
-        for r in rows
-        if (r.task, r.n, r.model) == (of_grid.label, of_grid.n, model)
-        and (r.measure, r.seed) == (LOSS, GRID_SEED)
-    }
+    losses, accuracies = (
+        {
+            (r.lr, r.l2): r.value
+            for r in rows
+            if (r.task, r.n, r.model) == (of_grid.label, of_grid.n, model)
+            and (r.measure, r.seed) == (measure, GRID_SEED)
+        }
+        for measure in (LOSS, ACCURACY)
+    )
     wanted = [(rate, l2) for rate in grid.rates for l2 in grid.penalties]
-    if missing := [at for at in wanted if at not in found]:
+    if missing := [at for at in wanted if at not in losses or at not in accuracies]:
         raise DataError(
             f"{model} on {of_grid.label} {of_grid.n}: {len(missing)} of {len(wanted)} settings of "
-            "the grid have no validation loss yet. Run the grid first."
+            "the grid have not been evaluated yet. Run the grid first."
         )
-    return min(wanted, key=lambda at: found[at])
+    enough = max(accuracies[at] for at in wanted) - MATCHED
+    matched = [at for at in wanted if accuracies[at] >= enough]
+    strongest = max(l2 for _, l2 in matched)
+    return min((at for at in matched if at[1] == strongest), key=lambda at: losses[at])
 
 
 class _Run:
@@ -116,6 +131,9 @@ class _Run:
     def topic(self, topic: Topic, data: Path | None) -> None:
         """All networks of one task."""
         given: Material | None = None
+        if not any(self._of_topic(r, topic) and r.model == BASELINE for r in self.rows):
+            given = _material(topic, data)
+            self._baseline(topic, given)
         for model in self.settings.models:
             for networks, full in self._wanted(model, topic):
                 if not any(self._missing(n, full) for n in networks):
@@ -130,6 +148,21 @@ class _Run:
                 )
                 for one in trained:
                     self._measure(one, given, full)
+
+    @staticmethod
+    def _of_topic(row: Row, topic: Topic) -> bool:
+        return (row.task, row.n) == (topic.label, topic.n)
+
+    def _baseline(self, topic: Topic, given: Material) -> None:
+        """What word counts alone give."""
+        self.progress(f"counting words of {topic.label} {topic.n}", 0, 1)
+        accuracy, numbers = baseline(given.task)
+        self.rows += [
+            Row(topic.label, topic.n, BASELINE, MODEL, 0.0, 0.0, 0, 0, accuracy, measure, value)
+            for measure, value in (numbers | {COMPLETE: 1.0}).items()
+        ]
+        write_rows(self.folder / ROWS, self.rows)
+        self.progress(f"counting words of {topic.label} {topic.n}", 1, 1)
 
     def _wanted(self, model: str, topic: Topic) -> Iterator[tuple[list[Network], bool]]:
         """Networks that are trained together, and whether everything is measured of them."""
@@ -166,7 +199,8 @@ class _Run:
 
 def _check_budget(rows: Sequence[Row], settings: Settings, folder: Path) -> None:
     """Numbers of another budget must not stand in one column with those of this one."""
-    others = {r.steps for r in rows if r.task not in TEXTS} - {settings.budget.steps}
+    trained = [r for r in rows if r.task not in TEXTS and r.model != BASELINE]
+    others = {r.steps for r in trained} - {settings.budget.steps}
     if others:
         raise DataError(
             f"{folder / ROWS} has networks of {', '.join(map(str, sorted(others)))} steps, and "

@@ -1,8 +1,8 @@
 """Everything that is trained, stated before anything runs: models, tasks, budget, grid, seeds.
 
 Every model is trained on the same number of sequences of a task, by the recipe of its kind, with
-its rate and L2 chosen by validation loss from a grid of its kind. The grid is run with one seed on
-one task of each family; the other tasks of the family take what was chosen there.
+its rate and L2 chosen on validation sequences from a grid of its kind. The grid is run with one
+seed on one counting task and on one text; the other tasks take what was chosen there.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Model:
 
 
 _REFERENCE_L2 = (1e-4, 5e-4, 2e-3)
-_BLOCKS_L2 = (1e-5, 1e-4, 1e-3)
+# up to where accuracy begins to suffer, as with the recurrent kinds
+_BLOCKS_L2 = (1e-4, 1e-3, 1e-2)
 _TEXT_RNN = Grid((1e-3, 2e-3, 5e-3), (1e-5, 1e-4, 1e-3))
 _TEXT_BLOCKS = Grid((5e-4, 1e-3, 3e-3), (1e-5, 1e-4, 1e-3))
 _gated = partial(
@@ -144,7 +145,7 @@ class Topic:
     @property
     def family(self) -> str:
         """Tasks that share rate and L2."""
-        return "text" if self.text else self.name
+        return "text" if self.text else "counting"
 
     @property
     def label(self) -> str:
@@ -217,14 +218,14 @@ def full_settings() -> Settings:
         topics=(
             Topic("categorical", 3, _FIVE, grid=True),
             Topic("categorical", 5, _FIVE),
-            Topic("categorical", 2),
-            Topic("categorical", 4),
-            Topic("categorical", 6),
-            Topic("ordered", 5, _FIVE, grid=True),
-            Topic("multilabel", 2, grid=True),
+            Topic("ordered", 5, _FIVE),
+            Topic("multilabel", 2),
             Topic("ag_news", 4, grid=True),
             Topic("sst5", 5),
             Topic("goemotions", 4),
+            Topic("categorical", 2),
+            Topic("categorical", 6),
+            Topic("categorical", 4),
         ),
     )
 

@@ -114,8 +114,10 @@ class Watched:
         What it was shown.
     sides : list of Side
         One for each of its recurrences, the lowest first.
-    accuracy, loss : float
-        On test sequences, and on validation ones without penalty.
+    accuracy : float
+        On test sequences.
+    loss, validation_accuracy : float
+        On validation sequences, the loss without penalty.
     """
 
     model: nn.Module
@@ -123,6 +125,7 @@ class Watched:
     sides: list[Side]
     accuracy: float
     loss: float
+    validation_accuracy: float
 
     @property
     def stream(self) -> Recording:
@@ -141,6 +144,7 @@ def watch(model: nn.Module, given: Material) -> Watched:
         record(model, given.batch, given.task),
         evaluate(model, given.test),
         mean_loss(model, given.validation),
+        evaluate(model, given.validation),
     )
 
 
