@@ -226,6 +226,6 @@ def _quietly(layers: dict[str, Layer]) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        for device in devices - {"meta"}:
+        for device in filter(torch.amp.is_autocast_available, devices):
             stack.enter_context(torch.autocast(device, enabled=False))
         yield

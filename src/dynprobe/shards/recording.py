@@ -92,6 +92,7 @@ class ShardedRecording(Recording):
         self._starts = [0]
         for batch in batches:
             self._starts.append(self._starts[-1] + batch.shape[0])
+        self._longest = max(batch.shape[1] for batch in batches)
         self._given: dict[str, Tensor] = {}
         self._factors = None
         self.budget = Budget(DEFAULT_BUDGET)
@@ -188,8 +189,7 @@ class ShardedRecording(Recording):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        shapes = [batch.shape for batch in self._batches]
-        return sum(n for n, _ in shapes), max(time for _, time in shapes), self.layout.size
+        return self._starts[-1], self._longest, self.layout.size
 
     @property
     def mask(self) -> Tensor:
