@@ -113,9 +113,19 @@ def numbers(value):
     return [value] if isinstance(value, (int, float)) else []
 
 
-@pytest.mark.parametrize("shares", [[32, 8], [24, 0, 16]], ids=["two", "three, one empty"])
-def test_the_report_of_all_ranks_is_that_of_one_process(tmp_path, shares):
-    (alone,) = results(tmp_path / "one", [40])  # the oracle
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process finds in all of it: the oracle."""
+    (found,) = results(tmp_path_factory.mktemp("alone") / "one", [40])
+    return found
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [pytest.param([32, 8], marks=pytest.mark.slow), [24, 0, 16]],
+    ids=["two", "three, one empty"],
+)
+def test_the_report_of_all_ranks_is_that_of_one_process(tmp_path, alone, shares):
     ranks = results(tmp_path / "some", shares)
     for found in ranks:
         assert found["states"] == 360
@@ -128,6 +138,7 @@ def test_the_report_of_all_ranks_is_that_of_one_process(tmp_path, shares):
     assert ranks[0]["results"] == ranks[-1]["results"]
 
 
+@pytest.mark.slow
 def test_what_fails_on_one_rank_is_a_failure_of_all(tmp_path):
     for found in results(tmp_path / "some", [24, 16], "fail"):
         assert "on rank 1: Local: only here" in found["failures"]["nothing_here"]
@@ -144,6 +155,7 @@ def test_without_a_process_group():
     assert running.report()["final_states"].count == 2
 
 
+@pytest.mark.slow
 def test_the_example_gives_one_number_on_one_rank_and_on_two(tmp_path):
     path = str(ROOT / "examples" / "distributed.py")
     alone = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
