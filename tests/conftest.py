@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,6 +32,26 @@ def _half_precision_lstm() -> bool:
     return True
 
 
+def _tmpfs() -> bool:
+    """Whether a small file system can be mounted here; root alone can."""
+    with tempfile.TemporaryDirectory() as folder:
+        mounted = _mount(Path(folder), "size=1m")
+        if mounted:
+            _unmount(Path(folder))
+    return mounted
+
+
+def _mount(folder: Path, options: str) -> bool:
+    if shutil.which("mount") is None:
+        return False
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def _unmount(folder: Path) -> None:
+    subprocess.run(["umount", str(folder)], capture_output=True, check=True)
+
+
 KINDS = {
     "bf16_lstm": _half_precision_lstm,
     "data": lambda: Path(os.environ.get("DYNPROBE_DATA", "/nonexistent")).is_dir(),
@@ -36,6 +59,7 @@ KINDS = {
     "compiler": lambda: shutil.which(os.environ.get("CXX", "g++")) is not None,
     "cuda": torch.cuda.is_available,
     "fla": lambda: find_spec("fla") is not None,
+    "tmpfs": _tmpfs,
     "mkdocs": lambda: find_spec("mkdocs") is not None and find_spec("mkdocstrings") is not None,
     "skdim": lambda: find_spec("skdim") is not None,
     "triton": lambda: find_spec("triton") is not None,
@@ -64,6 +88,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line("nothing")
     for kind, count in sorted(skipped.items()):
         terminalreporter.line(f"{kind:10} {count} tests")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    assert _mount(folder, "size=1m")
+    yield folder
+    _unmount(folder)
 
 
 @pytest.fixture

@@ -26,10 +26,14 @@ MAY_IMPORT = {
     "similarity": {"dynamics", "geometry"},
     "plugins": set(),
     "store": set(),
-    "recording": {"readout", "recurrences", "storage", "store"},
+    "arrays": set(),
+    "recording": {"arrays", "readout", "recurrences", "storage", "store"},
     "atomic": set(),
     "storage": {"atomic", "readout", "recording", "recurrences", "store"},
-    "capture": {"capture", "plugins", "recurrences", "readout", "recording", "store"},
+    "joining": {"recording"},
+    "shards": {"shards", "atomic", "joining", "readout", "recording", "storage", "store"},
+    "loading": {"dynprobe", "recording", "shards"},
+    "capture": {"capture", "joining", "plugins", "recurrences", "readout", "recording", "store"},
     "analyzers": {
         "analyzers",
         "dynamics",
@@ -53,6 +57,19 @@ MAY_IMPORT = {
         "plain",
     },
     "analysis": {"analyzers", "plugins", "report", "recording", "recurrences", "readout"},
+    "distributed": {"analyzers"},
+    # what goes by while a model runs
+    "streaming": {
+        "streaming",
+        "analysis",
+        "analyzers",
+        "distributed",
+        "joining",
+        "readout",
+        "recording",
+        "recurrences",
+        "report",
+    },
     "probe": {
         "analysis",
         "analyzers",
@@ -61,7 +78,9 @@ MAY_IMPORT = {
         "recurrences",
         "readout",
         "report",
+        "shards",
         "store",
+        "streaming",
     },
     "comparison": {
         "comparison",
@@ -92,6 +111,7 @@ MAY_IMPORT = {
         "readout",
         "recording",
         "recurrences",
+        "report",
         "store",
     },
     "scaffold": {"analyzers"},
@@ -162,7 +182,7 @@ def run(code: str) -> str:
     ).stdout
 
 
-PUBLIC = {"dynprobe", "dimension", "errors", "nn", "similarity", "tasks", "testing"}
+PUBLIC = {"dynprobe", "dimension", "distributed", "errors", "nn", "similarity", "tasks", "testing"}
 
 
 @pytest.mark.parametrize(

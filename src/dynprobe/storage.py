@@ -37,23 +37,38 @@ def save(recording: Recording, path: str | os.PathLike[str]) -> Path:
         raise FileFormatError(
             f"Cannot save to {target}: the folder {target.parent} does not exist. Create it first."
         )
-    tensors: dict[str, Tensor] = {
+    # safetensors takes neither views nor memory that is shared
+    tensors = {
         name: value.detach().cpu().contiguous().clone()
-        for name in _TENSORS
-        if (value := getattr(recording, name)) is not None
+        for name, value in (tensors_of(recording) | constants_of(recording)).items()
     }
-    if recording.kept is not None:
-        tensors["states"] = recording.kept.detach().cpu().contiguous().clone()
-    if isinstance(recording.meta.store.project, Tensor):
-        tensors["directions"] = recording.meta.store.project.detach().cpu().contiguous().clone()
-    readout = recording.readout
-    if readout is not None:
-        tensors["readout.weight"] = readout.weight.detach().cpu().contiguous().clone()
-        if readout.bias is not None:
-            tensors["readout.bias"] = readout.bias.detach().cpu().contiguous().clone()
-    meta = recording.meta
-    header = {
-        "format": FORMAT,
+    header = {"format": FORMAT, **header_of(recording)}
+    with whole_file(target) as part:
+        save_file(tensors, part, metadata={_KEY: json.dumps(header)})
+    return target
+
+
+def tensors_of(recording: Recording) -> dict[str, Tensor]:
+    """What a recording has of each sequence, by the names that :func:`build` takes."""
+    named = {name: getattr(recording, name) for name in _TENSORS}
+    return {n: x for n, x in {**named, "states": recording.kept}.items() if x is not None}
+
+
+def constants_of(recording: Recording) -> dict[str, Tensor]:
+    """What it has once: readout, and directions that states were projected on."""
+    directions, readout = recording.meta.store.project, recording.readout
+    found = {
+        "directions": directions if isinstance(directions, Tensor) else None,
+        "readout.weight": None if readout is None else readout.weight,
+        "readout.bias": None if readout is None else readout.bias,
+    }
+    return {name: x for name, x in found.items() if x is not None}
+
+
+def header_of(recording: Recording) -> dict[str, Any]:
+    """Everything else, ready for JSON."""
+    meta, readout = recording.meta, recording.readout
+    return {
         "layer": meta.layer,
         "layout": [[name, list(shape)] for name, shape in meta.layout.parts],
         "vocabulary": meta.vocabulary,
@@ -65,9 +80,6 @@ def save(recording: Recording, path: str | os.PathLike[str]) -> Path:
         "form": None if recording.form is None else recording.form.to_dict(),
         "readout": None if readout is None else readout.name,
     }
-    with whole_file(target) as part:
-        save_file(tensors, part, metadata={_KEY: json.dumps(header)})
-    return target
 
 
 def load(path: str | os.PathLike[str]) -> Recording:
@@ -104,7 +116,13 @@ def load(path: str | os.PathLike[str]) -> Recording:
             "come in through Recording.from_arrays()."
         )
     try:
-        return _build(json.loads(metadata[_KEY]), tensors)
+        header = json.loads(metadata[_KEY])
+        if header["format"] != FORMAT:
+            raise FileFormatError(
+                f"This recording has format {header['format']}, and this version of dynprobe "
+                f"reads format {FORMAT}. Install a newer dynprobe."
+            )
+        return build(header, tensors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, FileFormatError):
             raise
@@ -112,12 +130,8 @@ def load(path: str | os.PathLike[str]) -> Recording:
         raise FileFormatError(f"The recording {source} is damaged: {reason}") from error
 
 
-def _build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Recording:
-    if header["format"] != FORMAT:
-        raise FileFormatError(
-            f"This recording has format {header['format']}, and this version of dynprobe reads "
-            f"format {FORMAT}. Install a newer dynprobe."
-        )
+def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Recording:
+    """A recording of its header and its tensors; whatever is wrong with them raises."""
 
     def names(key: str) -> tuple[str, ...] | None:
         return None if header[key] is None else tuple(str(x) for x in header[key])
