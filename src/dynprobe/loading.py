@@ -36,8 +36,8 @@ def load(
     layer : str, optional
         Which recurrence, of a folder that holds several.
     verify : bool
-        Of a folder: read every shard against its checksum first. Without it damage that leaves
-        a file's length as it was goes unseen.
+        Read every file against its checksum first. Without it damage that leaves a file's length
+        as it was goes unseen.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def load(
     if not source.is_dir():
         if layer is not None:
             raise FileFormatError(f"{path} is no folder: a file holds one recurrence.")
-        return storage.load(path)
+        return storage.load(path, verify=verify)
     return _load_folder(_one_of(source, layer), verify=verify)
 
 

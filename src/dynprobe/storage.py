@@ -1,6 +1,7 @@
 """Recordings on disk: one safetensors file, metadata as JSON in its header, no pickle.
 
-Nothing in a file is ever executed: tensors are read by safetensors, the rest by json.
+Nothing in a file is ever executed: tensors are read by safetensors, the rest by json. The header
+holds a checksum of the whole file.
 """
 
 from __future__ import annotations
@@ -11,25 +12,33 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from dynprobe.atomic import whole_file
-from dynprobe.errors import DynprobeError, FileFormatError
+from dynprobe.atomic import durable_file
+from dynprobe.checked_file import check, read_header, write_checked
+from dynprobe.errors import DynprobeError, FileFormatError, WriteError
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
 from dynprobe.recurrences.layout import Layout
 from dynprobe.recurrences.rank_one import RankOne
 from dynprobe.store import Store
 
-FORMAT = 2
+FORMAT = 3
 _KEY = "dynprobe"
 #: Tensors of a recording, by the names of their arguments.
 _TENSORS = ("lengths", "initial", "inputs", "tokens", "labels", "logits", "steps", "scale")
 
 
 def save(recording: Recording, path: str | os.PathLike[str]) -> Path:
-    """Write `recording`; the file appears whole or not at all."""
+    """Write `recording`; the file appears whole or not at all.
+
+    Raises
+    ------
+    FileFormatError
+        If the folder does not exist.
+    WriteError
+        If it cannot be written, as to a full disk.
+    """
     target = Path(path)
     if not target.suffix:
         target = target.with_suffix(".safetensors")
@@ -37,14 +46,16 @@ def save(recording: Recording, path: str | os.PathLike[str]) -> Path:
         raise FileFormatError(
             f"Cannot save to {target}: the folder {target.parent} does not exist. Create it first."
         )
-    # safetensors takes neither views nor memory that is shared
-    tensors = {
-        name: value.detach().cpu().contiguous().clone()
-        for name, value in (tensors_of(recording) | constants_of(recording)).items()
-    }
+    tensors = tensors_of(recording) | constants_of(recording)
     header = {"format": FORMAT, **header_of(recording)}
-    with whole_file(target) as part:
-        save_file(tensors, part, metadata={_KEY: json.dumps(header)})
+    try:
+        with durable_file(target) as file:
+            write_checked(file, tensors, {_KEY: json.dumps(header)})
+    except OSError as error:
+        raise WriteError(
+            f"{target} could not be written: {error.strerror or error}. Nothing of it is left, a "
+            "file that was there before is as it was, and the recording is in memory as before."
+        ) from error
     return target
 
 
@@ -82,13 +93,15 @@ def header_of(recording: Recording) -> dict[str, Any]:
     }
 
 
-def load(path: str | os.PathLike[str]) -> Recording:
+def load(path: str | os.PathLike[str], *, verify: bool = True) -> Recording:
     """Read a recording that :meth:`Recording.save` wrote.
 
     Parameters
     ----------
     path : path
         With or without the ".safetensors" suffix.
+    verify : bool
+        Read the whole file against its checksum first.
 
     Raises
     ------
@@ -122,6 +135,11 @@ def load(path: str | os.PathLike[str]) -> Recording:
                 f"This recording has format {header['format']}, and this version of dynprobe "
                 f"reads format {FORMAT}. Install a newer dynprobe."
             )
+        if verify:
+            try:
+                check(source, read_header(source))
+            except FileFormatError as error:
+                raise FileFormatError(f"The recording {source} {error}.") from None
         return build(header, tensors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, FileFormatError):

@@ -408,7 +408,7 @@ class TestDamage:
         path = shard(folder, 0)
         assert b"format" in path.read_bytes()
         from dynprobe.atomic import durable_file
-        from dynprobe.shards.checked_file import write_checked
+        from dynprobe.checked_file import write_checked
 
         about = json.dumps({"format": 2, "run": "a", "number": 0, "batches": []})
         with durable_file(path) as file:

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dynprobe.atomic import durable_file
+from dynprobe.checked_file import check, read_header, write_checked
 from dynprobe.errors import FileFormatError
-from dynprobe.shards.checked_file import check, read_header, write_checked
 
 NAME = "manifest.json"
 CONSTANTS = "constants.safetensors"

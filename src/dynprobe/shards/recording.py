@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from dynprobe.checked_file import width_of
 from dynprobe.errors import BudgetError, FileFormatError, NonFiniteStatesError, ShapeError
 from dynprobe.joining import along_batch, along_time, common_scale, join
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
-from dynprobe.shards.checked_file import width_of
 from dynprobe.shards.shard import Shard
 from dynprobe.storage import build
 from dynprobe.store import DEFAULT_BUDGET, Budget, budget_bytes, size

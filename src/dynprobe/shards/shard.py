@@ -10,9 +10,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from dynprobe.checked_file import Header, check, read_header, write_checked
 from dynprobe.errors import FileFormatError
 from dynprobe.recording import Recording
-from dynprobe.shards.checked_file import Header, check, read_header, write_checked
 from dynprobe.storage import header_of, tensors_of
 
 FORMAT = 1
