@@ -232,12 +232,27 @@ def test_a_network_that_cannot_be_measured_does_not_stop_the_others(tmp_path, mo
     assert "no such luck" in render_reproduction(found, quick=True)
 
 
+def test_networks_that_were_trained_for_less_are_trained_and_measured_anew(tmp_path):
+    brief = SMALL[2]
+    longer = replace(brief, steps=64, settling=replace(brief.settling, min_steps=64))
+    first = reproduce([brief], tmp_path / "brief")
+    folder = tmp_path / "longer"
+    folder.mkdir()
+    write_rows(folder / ROWS, first.rows)
+    again = reproduce([longer], folder)
+    assert {r.steps for r in again.rows} == {64}
+    assert len(again.rows) == len(first.rows)
+
+
 def test_what_is_planned():
     full = full_settings()
     assert len({s.key for s in full}) == len(full)
     sweep = {s.n for s in full if (s.kind, s.cell, s.l2) == ("categorical", "gru", L2)}
     assert sweep == set(range(2, 11))
-    assert all(len(s.seeds) == 5 for s in full)
+    assert all(len(s.seeds) >= 3 for s in full)
+    assert all(
+        len(s.seeds) == 5 for s in full if (s.kind, s.cell, s.l2) == ("categorical", "gru", L2)
+    )
     needed = {(c.kind, c.n, c.l2) for r in REFERENCES for c in r.cells if c.model is None}
     assert needed <= {(s.kind, s.n, s.l2) for s in full}
     assert all(s.units < 128 for s in quick_settings())

@@ -99,7 +99,7 @@ def reproduce(
             rows += _news(news)
             write_rows(path, rows)
         for setting in settings:
-            there = {r.network for r in rows}
+            there = {r.network for r in rows if r.steps >= setting.least_steps}
             missing = [s for s in setting.seeds if setting.network(s) not in there]
             if not missing:
                 continue
@@ -118,6 +118,8 @@ def reproduce(
                 settled = log.settled_at[i]
                 found.numbers["settled at step"] = math.nan if settled is None else float(settled)
                 _keep_arrays(folder, setting, seed, found)
+                # in place of those of a network that was trained for less
+                rows = [r for r in rows if r.network != setting.network(seed)]
                 rows += _rows(setting, seed, log.steps, found)
                 write_rows(path, rows)
     except KeyboardInterrupt:
