@@ -1,4 +1,4 @@
-"""A report as one page that needs nothing else: no network, no scripts, no files beside it."""
+"""A report as one page that needs nothing else: no network, no files beside it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.analyzers.integration_direction import IntegrationDirectionResult
 from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
 from dynprobe.analyzers.mode_ablation import ModeAblation, Outcome
+from dynprobe.report.definitions import HEADLINES, PUSH, explained
 from dynprobe.report.figures import pictures
 from dynprobe.report.figures.time_constants import ENDLESS
+from dynprobe.report.payload import block, payload
 from dynprobe.report.report import Report
+from dynprobe.report.scripts import own_script, packed_plotly, policy
 from dynprobe.report.summary import Row, number, summary
 from dynprobe.report.template import Shown, footer, render, shown
 
 R = TypeVar("R")
+#: Stands for the size of the page until the page is there.
+SIZE = "{{SIZE}}"
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,23 @@ def render_html(report: Report) -> str:
     Returns
     -------
     str
-        HTML with the figures inside; it loads nothing and runs nothing.
+        HTML with the figures inside; it loads nothing, and runs its own scripts alone.
     """
     sections = [_section(report, layer, i) for i, layer in enumerate(report.layers)]
     first = _most_telling(report, sections)
     ordered = sections if first is None else [first, *sections]
-    return render(
+    layers = payload(report)
+    page = render(
         "page.html",
+        policy=policy(),
+        layers=[layer["layer"] for layer in layers],
+        data=block({"layers": layers, "numbers": _numbers(sections)}),
+        plotly=packed_plotly() if layers else "",
+        script=own_script(),
+        headlines_explained=HEADLINES,
+        explained=explained,
+        push=PUSH,
+        size=SIZE,
         sections=sections,
         first=first,
         measures=list(dict.fromkeys(h.label for s in ordered for h in s.headlines)),
@@ -74,6 +89,23 @@ def render_html(report: Report) -> str:
         interrupted=report.interrupted,
         footer=footer(report.seed),
     )
+    return page.replace(SIZE, f"{len(page.encode('utf-8')) / 1e6:.1f} MB", 1)
+
+
+def _numbers(sections: list[Section]) -> list[dict[str, str]]:
+    """Every number of the page, as its tables show it."""
+    return [
+        {
+            "layer": section.layer,
+            "analyzer": analyzer,
+            "measure": row.measure,
+            "value": row.value,
+            "meaning": row.meaning,
+        }
+        for section in sections
+        for analyzer, rows in section.tables.items()
+        for row in rows
+    ]
 
 
 def _section(report: Report, layer: str, index: int) -> Section:
@@ -84,7 +116,7 @@ def _section(report: Report, layer: str, index: int) -> Section:
         anchor=f"layer-{index}",
         headlines=list(_headlines(report, layer)),
         sentences=list(_sentences(report, layer)),
-        figures=[shown(picture) for picture in pictures(report, layer)],
+        figures=[shown(p, name=f"{layer}.{p.name}") for p in pictures(report, layer)],
         tables={
             name: rows
             for name, rows in summary(report, layer).items()
