@@ -37,6 +37,11 @@ class Classes:
     problem: str
     at_once: int = 0
 
+    @property
+    def told_apart(self) -> bool:
+        """Whether an answer is one of these; too many labels at once have no names together."""
+        return self.at_once <= MAX_AT_ONCE
+
     def answers(self, logits: Tensor) -> Tensor:
         """Class that (n, logits) answer, (n,)."""
         if self.at_once:
@@ -75,7 +80,7 @@ def classes_of(recording: Recording, n_logits: int | None) -> Classes:
     n = found.values.shape[1]
     if n > MAX_AT_ONCE:
         why = f"a sequence has {n} labels at once: too many combinations to tell apart by colour"
-        return Classes(_named(names, n), None, why)
+        return Classes(_named(names, n), None, why, at_once=n)
     unknown = (found.values == IGNORED).any(1)
     labels = _combined(found.values.clamp(min=0)).masked_fill(unknown, UNKNOWN)
     return Classes(_combinations(_named(names, n)[:n]), labels, "", at_once=n)

@@ -203,7 +203,11 @@ def _missing(sample: Sample, found: object) -> dict[str, str]:
     if sample.visited.label is None:
         out["label"] = f"no labels: {sample.classes.problem}"
     if sample.visited.predicted is None:
-        out["predicted"] = "no predictions: there is no linear readout of each state"
+        out["predicted"] = (
+            "no predictions: there is no linear readout of each state"
+            if sample.classes.told_apart
+            else f"no predictions: {sample.classes.problem}"
+        )
     if not isinstance(found, FixedPointsResult):
         out["still"] = "no fixed points: the search did not run"
     return out

@@ -111,9 +111,11 @@ def sample_of(
         logits = linear(recording.final.to(linear.weight))
     n_logits = linear.n_classes if linear is not None else None
     classes = classes_of(recording, logits.shape[-1] if logits is not None else n_logits)
+    if not classes.told_apart:
+        logits = None
     kept, pushes = courses(recording, readout, classes, logits, path, seed=seed)
     predicted = None
-    if linear is not None and states is not None:
+    if linear is not None and states is not None and classes.told_apart:
         predicted = classes.answers(linear(states.to(linear.weight)))
     where = recording.mask.cpu().nonzero()[index]
     visited = _marks(recording, classes, where, points, predicted)

@@ -30,6 +30,7 @@ function startExplorer(layers) {
           wanted = false;
           await draw();
           boxes[name].dataset.drawn = Number(boxes[name].dataset.drawn ?? 0) + 1;
+          performance.mark(`dynprobe-${name}`);
         }
       } catch (error) {
         boxes[name].textContent = `This plot could not be drawn: ${error.message}. All numbers, texts and figures of the page are complete without it.`;
