@@ -6,7 +6,9 @@ A GRU of 32 random units on 6 words, 3 classes, sequences of 50 steps; the page 
 `manifold_dimension` alone, so that it is the page that is measured. Headless Chromium, WebGL in
 software, a new load each time. Seconds from the start of the navigation, medians of `--loads`:
 `readable` when text and numbers are parsed, `interactive` when controls and the text view answer,
-`plane` and `space` when each plot is first drawn, both in view from the start.
+`plane` and `space` when each plot is first drawn, both in view from the start. Beside them the
+processor's seconds of the page's main thread, which other work on the machine does not change much:
+`processor, interactive` and `processor, space`.
 """
 
 from __future__ import annotations
@@ -56,7 +58,9 @@ def loaded(page: Path, folder: Path) -> dict[str, float]:
 
     browser = Browser(folder, *SOFTWARE_GL)
     try:
+        browser.call("Performance.enable", timeDomain="threadTicks")
         browser.open(page, height=2400)
+        busy = {"processor, interactive": _busy(browser)}
         for name in ("plane", "space"):
             browser.wait(f"document.getElementById('{name}').dataset.drawn")
         assert browser.problems() == []
@@ -64,9 +68,16 @@ def loaded(page: Path, folder: Path) -> dict[str, float]:
         parsed = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
         found = {"readable": browser.js(parsed)}
         found |= {name: browser.js(at.format(mark)) for name, mark in MARKS.items()}
-        return {name: ms / 1000 for name, ms in found.items()}
+        busy["processor, space"] = _busy(browser)
+        return {name: ms / 1000 for name, ms in found.items()} | busy
     finally:
         browser.close()
+
+
+def _busy(browser: Any) -> float:
+    """Seconds of a processor that the page's main thread has taken."""
+    metrics = browser.call("Performance.getMetrics")["metrics"]
+    return float(next(m["value"] for m in metrics if m["name"] == "TaskDuration"))
 
 
 def main() -> None:

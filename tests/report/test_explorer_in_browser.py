@@ -16,6 +16,7 @@ from PIL import Image
 from report_samples import searching, seeded
 
 import dynprobe
+from dynprobe import Report
 from dynprobe.nn import RNNClassifier
 
 pytestmark = pytest.mark.requires("chromium")
@@ -141,8 +142,9 @@ def test_a_state_says_where_it_comes_from(small: Path, browser: Browser) -> None
     assert "label " in told
     assert "predicted " in told
     browser.mouse(x, y, "mousePressed", "mouseReleased")
-    browser.wait(f"/sequence {wanted} of|sequence [0-9]+ of/.test("
-                 "document.getElementById('course-text').textContent)")  # fmt: skip
+    browser.wait(
+        f"document.getElementById('course-text').textContent.includes('sequence {wanted} of')"
+    )
     assert browser.problems() == []
 
 
@@ -194,6 +196,14 @@ def test_the_step_moves_words_and_path_together(small: Path, browser: Browser) -
     said = text(browser, "#step-text")
     assert said.startswith("Step 7 of 20: “")
     assert " to up, " in said
+    # the star lies where the plot's axes have the state
+    x, y = browser.js("""(() => {
+        const full = document.getElementById("plane")._fullLayout;
+        const course = JSON.parse(document.getElementById("data").textContent).layers[0].courses[0];
+        return [full.xaxis.c2p(course.x[7]), full.yaxis.c2p(course.y[7])];
+    })()""")
+    last = browser.js(f"{corners}.at(-1)").split(",")
+    assert [float(v) for v in last] == pytest.approx([x, y], abs=0.1)
     browser.click('.word[data-step="12"]')
     assert browser.js("document.getElementById('step').value") == "12"
     browser.choose("#step", "18")
@@ -311,7 +321,7 @@ def test_figures_and_numbers_are_saved(small: Path, with_webgl: Browser) -> None
 def test_without_webgl_the_plane_is_there(small: Path, browser: Browser) -> None:
     browser.open(small)
     drawn(browser, "plane")
-    assert "needs WebGL" in text(browser, "#space")
+    browser.wait("document.getElementById('space').textContent.includes('needs WebGL')")
     assert browser.js("document.querySelector('[data-scene=space]').disabled")
     assert browser.js("document.querySelectorAll('#plane .point').length") >= 1000
     assert browser.problems() == []
@@ -331,4 +341,29 @@ def test_what_is_not_there_is_told_with_its_reason(tmp_path: Path, browser: Brow
     assert browser.js("document.getElementById('push-legend').hidden")
     browser.choose("#step", "5")  # the path still follows
     assert "Step 5 of 12" in text(browser, "#step-text")
+    assert browser.problems() == []
+
+
+def test_layers_have_their_own_states(stacked: Report, tmp_path: Path, browser: Browser) -> None:
+    browser.open(stacked.save(tmp_path / "stacked.html"))
+    drawn(browser, "plane")
+    assert "linear readout" in text(browser, "#missing")
+    assert browser.js("document.getElementById('pushed-label').hidden")
+    browser.choose("#layer", "1")
+    browser.wait("Number(document.getElementById('plane').dataset.drawn) > 1")
+    assert "linear readout" not in text(browser, "#missing")
+    assert "token ids were not recorded" in text(browser, "#missing")
+    assert browser.js("document.querySelectorAll('.word').length") == 7  # steps by number
+    assert "adds " in text(browser, "#step-text")
+    assert browser.problems() == []
+
+
+@pytest.mark.parametrize("states", [torch.ones(3, 4, 2), torch.arange(24.0).reshape(3, 8, 1)])
+def test_states_without_a_plane_are_drawn(
+    states: torch.Tensor, tmp_path: Path, browser: Browser
+) -> None:
+    recording = dynprobe.Recording.from_arrays(states, layer="flat")
+    browser.open(dynprobe.analyze(recording, "manifold_dimension").save(tmp_path / "flat.html"))
+    drawn(browser, "plane")
+    assert browser.js("document.querySelectorAll('#plane .point').length") >= 12
     assert browser.problems() == []

@@ -171,26 +171,33 @@ function startExplorer(layers) {
   }
 
   function save(name, as) {
-    const figure = name === "plane" ? planeForFile(data, view) : spaceFigure(data, view);
-    saveScene(figure, boxes[name], `${data.layer}.${name}`, as);
+    const [box, made] = [boxes[name], name === "plane" ? planeForFile : spaceForFile];
+    if (!box.layout) return; // not drawn yet
+    saveScene(made(box, data, view), box, `${data.layer}.${name}`, as);
   }
 
-  // plots are drawn when they come into view
+  function sayNoWebgl() {
+    boxes.space.textContent =
+      "The view in three dimensions needs WebGL, which this browser does not offer. The plane beside it shows any two of the three components.";
+    boxes.space.classList.add("absent");
+    document.querySelectorAll("[data-scene=space]").forEach((button) => (button.disabled = true));
+  }
+
+  // Plots are drawn when they come into view, and the text of the page before them.
   function watch() {
-    if (!hasWebgl()) {
-      boxes.space.textContent =
-        "The view in three dimensions needs WebGL, which this browser does not offer. The plane beside it shows any two of the three components.";
-      boxes.space.classList.add("absent");
-      document.querySelectorAll("[data-scene=space]").forEach((button) => (button.disabled = true));
-    }
     const seen = new IntersectionObserver(
-      (entries) => {
+      async (entries) => {
+        await painted();
         for (const { isIntersecting, target } of entries) {
-          if (!isIntersecting || (target === boxes.space && !hasWebgl())) continue;
+          if (!isIntersecting) continue;
           seen.unobserve(target);
           inView[target.id] = true;
           if (target === boxes.plane) plane();
-          else space();
+          else if (hasWebgl()) space();
+          else {
+            inView.space = false;
+            sayNoWebgl();
+          }
         }
       },
       { rootMargin: "150px" },

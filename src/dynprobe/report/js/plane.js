@@ -1,7 +1,13 @@
 // The states in two components. Dots are SVG: plotly's faster dots need `eval`, which the page's
 // policy forbids. What follows the step lies on top of them (trail.js), so that they stay in place.
 
-const planeLook = (view) => ({ cloud: "scatter", axes: view.axes, size: 5, opacity: 0.5 });
+const planeLook = (view) => ({
+  cloud: "scatter",
+  axes: view.axes,
+  size: 5,
+  opacity: 0.5,
+  cross: "x",
+});
 
 function arrows(data, view) {
   if (!view.shown.readouts || !data.readouts) return [];
@@ -51,15 +57,13 @@ function movingLegend(view) {
       marker: { symbol: "star", size: 15, color: ink, line: { color: card, width: 1 } },
     },
   ];
-  if (view.shown.at) {
-    traces.push({
-      ...nowhere,
-      mode: "markers",
-      name: "all sequences now",
-      marker: { size: 8, color: colour("--muted"), line: { color: ink, width: 1.5 } },
-    });
-  }
-  return traces;
+  const rings = {
+    ...nowhere,
+    mode: "markers",
+    name: "all sequences now",
+    marker: { size: 8, color: colour("--muted"), line: { color: ink, width: 1.5 } },
+  };
+  return view.shown.at ? [rings, ...traces] : traces;
 }
 
 // Ranges that hold everything shown, whatever the step; a fifth more for the names of readouts.
@@ -102,11 +106,13 @@ function planeFigure(data, view) {
   return { data: traces, layout, config: config(["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]) };
 }
 
-// For a file: the moving marks as dots and lines of the plot itself.
-function planeForFile(data, view) {
+// For a file: what is seen now, the moving marks as dots and lines of the plot itself.
+function planeForFile(box, data, view) {
   const figure = planeFigure(data, view);
+  figure.layout.xaxis.range = box.layout.xaxis.range;
+  figure.layout.yaxis.range = box.layout.yaxis.range;
   const { path, here, others } = movingMarks(data, view);
-  const [line, star, rings] = figure.data.slice(-movingLegend(view).length);
+  const [star, line, rings] = figure.data.slice(-movingLegend(view).length).reverse();
   Object.assign(line, { x: path.map((p) => p[0]), y: path.map((p) => p[1]) });
   Object.assign(star, { x: [here[0]], y: [here[1]] });
   if (rings) {

@@ -76,10 +76,8 @@ function stateTraces(data, view, look) {
   }));
 }
 
-// Colour of one state where a trace holds several classes.
-function colourOf(data, classes, i) {
-  return classes ? classColour(data, classes[i]) : colour("--accent");
-}
+// Where no class colours a mark; steps have colours of their own beside it.
+const noClass = (view) => colour(view.colour === "step" ? "--muted" : "--accent");
 
 function finalTrace(data, view, look) {
   const marks = data.final;
@@ -95,7 +93,7 @@ function finalTrace(data, view, look) {
     marker: {
       symbol: "diamond",
       size: look.size + 2,
-      color: marks.x.map((_, i) => colourOf(data, classes, i)),
+      color: marks.x.map((_, i) => (classes ? classColour(data, classes[i]) : noClass(view))),
       line: { color: colour("--ink"), width: 1 },
     },
   };
@@ -103,7 +101,7 @@ function finalTrace(data, view, look) {
 
 const KINDS = [
   ["attractor", "circle", "--ink"],
-  ["saddle or repeller", "x", "--alert"],
+  ["saddle or repeller", "cross", "--alert"],
   ["on a continuum", "circle-open", "--ink"],
 ];
 
@@ -131,7 +129,7 @@ function stillTraces(data, view, look) {
         (i) => `fixed point, ${kind}<br>${data.fixed.unstable[i]} growing modes`,
       ),
       marker: {
-        symbol,
+        symbol: symbol === "cross" ? look.cross : symbol,
         size: look.size + 5,
         color: colour(ink),
         line: { color: colour("--card"), width: 1.5 },

@@ -1,12 +1,13 @@
 // The states in three components, to be turned by hand. Needs WebGL.
 
-const SPACE_LOOK = { cloud: "scatter3d", axes: [0, 1, 2], size: 2, opacity: 0.6 };
+// Marks in space are letters of a font, and many fonts lack that of "x".
+const SPACE_LOOK = { cloud: "scatter3d", axes: [0, 1, 2], size: 2, opacity: 0.6, cross: "cross" };
 
 // From in front and above, so that PC 1 runs to the right as in the plane; from farther where the
 // plot is narrow.
 function fromAbove(box) {
-  const far = box.clientWidth < 450 ? 1.5 : 1.15;
-  return { eye: { x: 0.3 * far, y: -1.4 * far, z: 1.4 * far }, center: { x: 0, y: 0, z: -0.1 } };
+  const far = box.clientWidth < 450 ? 1.8 : 1.3;
+  return { eye: { x: 0.3 * far, y: -1.4 * far, z: 1.4 * far }, center: { x: -0.12, y: 0, z: -0.1 } };
 }
 
 function readoutLines(data) {
@@ -54,8 +55,16 @@ function spaceFigure(data, view) {
   return { data: traces, layout, config: config(["orbitRotation", "zoom3d", "pan3d", "resetCameraDefault3d"]) };
 }
 
+// For a file: turned as it is seen now.
+function spaceForFile(box, data, view) {
+  const figure = spaceFigure(data, view);
+  figure.layout.scene.camera = box.layout.scene.camera;
+  return figure;
+}
+
 async function drawSpace(box, data, view) {
   const Plotly = await plotly();
+  await painted(); // the plane beside it is seen first
   const figure = spaceFigure(data, view);
   await Plotly.react(box, figure.data, figure.layout, figure.config);
 }

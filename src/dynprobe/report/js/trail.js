@@ -11,12 +11,12 @@ function movingMarks(data, view) {
   const at = (c, row) => [c[across][row], c[up][row]];
   const end = rowAt(course, view.step);
   const path = Array.from({ length: end + 1 }, (_, row) => at(course, row));
-  const classes = { label: "label", predicted: "predicted" }[view.colour];
+  const classes = ["label", "predicted"].includes(view.colour) ? view.colour : null;
   const others = data.courses
     .filter((c) => view.step <= stepsOf(c))
     .map((c) => ({
       at: at(c, rowAt(c, view.step)),
-      colour: classes ? classColour(data, c[classes]) : colour("--accent"),
+      colour: classes ? classColour(data, c[classes]) : noClass(view),
     }));
   return { path, others, here: path[path.length - 1] };
 }
@@ -60,7 +60,9 @@ function drawTrail(box, data, view) {
   let trail = box.querySelector(".trail");
   if (!trail) {
     trail = shape("svg", { class: "trail" });
-    box.append(trail);
+    // over the dots, under names of readouts, legend and what hovering shows
+    const layers = box.querySelectorAll(".svg-container > .main-svg");
+    layers[layers.length - 1].before(trail);
   }
   Object.assign(trail.style, {
     left: `${xaxis._offset}px`,
