@@ -15,7 +15,7 @@ from report_samples import HOSTILE, bare_report, seeded
 from dynprobe import Report
 from dynprobe.report.definitions import DEFINITIONS, HEADLINES, definition, explained
 from dynprobe.report.headlines import headlines
-from dynprobe.report.payload import MAX_POINTS, block, payload, rounded
+from dynprobe.report.payload import MAX_NUMBERS, MAX_POINTS, MIN_STEPS, block, payload, rounded
 from dynprobe.report.scripts import FILES, own_script
 from dynprobe.report.summary import Row, summary
 
@@ -73,6 +73,23 @@ def test_many_layers_share_the_page(bare: Report) -> None:
     assert drawn == [MAX_POINTS // 24] * 24
     assert layers[0]["told"]["states"].startswith(f"{MAX_POINTS // 24:,} of 6,000")
     assert len(block(layers)) < 8_000_000
+    long = bare_report(torch.randn(90, 300, 3, generator=seeded(0)).cumsum(1))
+    report.views = {f"layer{i}": long.views["neurons"] for i in range(24)}
+    layers = payload(report)
+    steps = MAX_NUMBERS // 24 // (4 * len(layers[0]["courses"]))
+    assert MIN_STEPS < steps < 300
+    assert all(len(course["x"]) == steps for course in layers[0]["courses"])
+    assert f"of longer ones the first {steps} steps" in layers[0]["told"]["courses"]
+
+
+def test_a_search_with_many_points_says_how_many_are_drawn(
+    three: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dynprobe.report.payload.MAX_STILL", 0)
+    (layer,) = payload(three)
+    n = len(three["fixed_points"].unique)
+    assert f"the first 0 of {n} fixed points" in layer["told"]["states"]
+    assert layer["fixed"]["x"] == layer["fixed"]["kind"] == []
 
 
 @given(st.text())

@@ -157,7 +157,7 @@ def test_labels_at_once_have_a_class_for_each_combination() -> None:
     assert classes.labels.tolist() == [0, 1, 2, 3]
     logits = torch.tensor([[-1.0, 3.0], [2.0, 2.0]])
     assert classes.answers(logits).tolist() == [2, 3]
-    p = torch.sigmoid(logits.abs().double())
+    p = torch.sigmoid(logits.abs())
     torch.testing.assert_close(classes.confidence(logits), p[:, 0] * p[:, 1])
 
 
@@ -167,6 +167,12 @@ def test_too_many_labels_at_once_are_not_told_apart() -> None:
     assert "too many combinations" in found.classes.problem
     assert found.visited.predicted is None
     assert all(c.label == c.predicted == UNKNOWN for c in found.courses)
+
+
+def test_confidence_is_the_largest_probability() -> None:
+    logits = torch.randn(5, 4, generator=seeded(0))
+    classes = classes_of(recording(5), 4)
+    torch.testing.assert_close(classes.confidence(logits), logits.softmax(1).amax(1))
 
 
 def test_labels_that_do_not_fit_have_a_reason() -> None:

@@ -50,12 +50,13 @@ class Classes:
 
     def confidence(self, logits: Tensor) -> Tensor:
         """Probability that (n, logits) give their answer, (n,)."""
-        x = logits.detach().to("cpu", torch.float64)
+        x = logits.detach().float()
         if self.at_once:
-            return torch.sigmoid(x.abs()).prod(1)
+            return torch.sigmoid(x.abs()).prod(1).cpu()
         if x.shape[1] == 1:
-            return torch.sigmoid(x.abs())[:, 0]
-        return x.softmax(1).amax(1)
+            return torch.sigmoid(x.abs())[:, 0].cpu()
+        # a vocabulary of classes is not copied in float64
+        return (x.amax(1) - x.logsumexp(1)).exp().cpu()
 
 
 def classes_of(recording: Recording, n_logits: int | None) -> Classes:

@@ -21,6 +21,9 @@ from dynprobe.report.view import View
 
 #: States on the whole page: with many layers each has fewer.
 MAX_POINTS = 24_000
+#: Numbers that tell of sequences on the whole page; of each at least so many steps are there.
+MAX_NUMBERS = 600_000
+MIN_STEPS = 20
 #: Slow points, and fixed points, of one layer.
 MAX_STILL = 1000
 #: More readout arrows than this hide what they point at.
@@ -39,8 +42,11 @@ def payload(report: Report) -> list[dict[str, Any]]:
         was drawn) and ``missing`` (what is not there, and why).
     """
     views = {at: view for at, view in report.views.items() if view.sample is not None}
-    points = MAX_POINTS // max(len(views), 1)
-    return [_layer(report, layer, view, points) for layer, view in views.items()]
+    share = max(len(views), 1)
+    return [
+        _layer(report, layer, view, MAX_POINTS // share, MAX_NUMBERS // share)
+        for layer, view in views.items()
+    ]
 
 
 def block(data: Any) -> str:
@@ -49,7 +55,8 @@ def block(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _layer(report: Report, layer: str, view: View, points: int) -> dict[str, Any]:
+def _layer(report: Report, layer: str, view: View, points: int, numbers: int) -> dict[str, Any]:
+    """At most so many points, and so many numbers of sequences."""
     sample = view.sample
     assert sample is not None
     visited, final = sample.visited, sample.final
@@ -60,6 +67,9 @@ def _layer(report: Report, layer: str, view: View, points: int) -> dict[str, Any
     found = report.get("fixed_points", layer)
     still = found if isinstance(found, FixedPointsResult) else None
     n = min(points, len(visited.points))
+    width = 4 + len(sample.pushes.classes)
+    steps = numbers // (width * max(len(sample.courses), 1))
+    steps = min(MAX_STEPS, max(MIN_STEPS, steps))
     return {
         "layer": layer,
         "axes": [percent_of_variance(view, i) for i in range(3)],
@@ -69,11 +79,11 @@ def _layer(report: Report, layer: str, view: View, points: int) -> dict[str, Any
         "slow": None if still is None else _slow(view, still),
         "fixed": None if still is None else _fixed(view, still),
         "readouts": _readouts(view),
-        "courses": [_course(c, palette, words) for c in sample.courses],
+        "courses": [_course(c, steps, palette, words) for c in sample.courses],
         "pushed": [shown(sample.logits[i], NAME_LENGTH) for i in sample.pushes.classes],
         "words": words.names,
         "named": bool(sample.words),
-        "told": _told(view, sample, n),
+        "told": _told(view, sample, still, n, steps),
         "missing": _missing(sample, found),
     }
 
@@ -146,16 +156,18 @@ def _readouts(view: View) -> dict[str, Any] | None:
     return _columns(tips) | {"names": [shown(n, NAME_LENGTH) for n in names]}
 
 
-def _course(course: Course, palette: Palette, words: _Words) -> dict[str, Any]:
+def _course(course: Course, steps: int, palette: Palette, words: _Words) -> dict[str, Any]:
+    tokens, push = course.tokens, course.push
+
     def place(c: int) -> int:
         return UNKNOWN if c < 0 else palette.place.get(c, len(palette.names) - 1)
 
-    return _columns(course.path) | {
+    return _columns(course.path[: steps + course.from_start]) | {
         "sequence": course.row,
         "length": course.length,
         "started": course.from_start,
-        "token": words.of(course.tokens),
-        "push": None if course.push is None else rounded(course.push),
+        "token": words.of(None if tokens is None else tokens[:steps]),
+        "push": None if push is None else rounded(push[:steps]),
         "label": place(course.label),
         "predicted": place(course.predicted),
         "right": None
@@ -165,7 +177,9 @@ def _course(course: Course, palette: Palette, words: _Words) -> dict[str, Any]:
     }
 
 
-def _told(view: View, sample: Sample, n: int) -> dict[str, str]:
+def _told(
+    view: View, sample: Sample, still: FixedPointsResult | None, n: int, steps: int
+) -> dict[str, str]:
     """How many of how many are on the page, and how they were chosen."""
     seed, finals, kept = sample.seed, len(sample.final.points), len(sample.courses)
     states = f"{n:,} of {view.states_seen:,} states are drawn"
@@ -173,14 +187,24 @@ def _told(view: View, sample: Sample, n: int) -> dict[str, str]:
     states += "" if n == view.states_seen else chosen
     ends = f"{finals:,} of {sample.sequences_seen:,} final states"
     ends += "" if finals == sample.sequences_seen else f", at random (seed {seed})"
+    for kind, count in _still(still).items():
+        if count > MAX_STILL:
+            ends += f"; the first {MAX_STILL:,} of {count:,} {kind} points"
     texts = f"{kept:,} of {sample.sequences_seen:,} sequences"
     if kept < sample.sequences_seen:
         known = sample.courses[0].confidence is not None
         sure = ", of the most confident, of the surest wrong answers" if known else ""
         texts += f": up to {EACH} of the longest{sure}, and {EACH} at random (seed {seed})"
-    if any(c.length > MAX_STEPS for c in sample.courses):
-        texts += f"; of longer ones the first {MAX_STEPS} steps"
+    if any(c.length > steps for c in sample.courses):
+        texts += f"; of longer ones the first {steps} steps"
     return {"states": f"{states}; {ends}.", "courses": f"{texts}."}
+
+
+def _still(found: FixedPointsResult | None) -> dict[str, int]:
+    """How many points there are of each kind that the page draws."""
+    if found is None:
+        return {}
+    return {"fixed": len(found.unique), "slow": found.points.count(Status.SLOW)}
 
 
 def _missing(sample: Sample, found: object) -> dict[str, str]:
