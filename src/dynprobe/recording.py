@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dynprobe.arrays import checked_lengths, fit_time, last_valid, own_floating, own_tensor
 from dynprobe.errors import BudgetError, LargeStatesError, NonFiniteStatesError, ShapeError
+from dynprobe.notebook import table
 from dynprobe.readout import Readout
 from dynprobe.recurrences.base import check_width
 from dynprobe.recurrences.factors import Factors
@@ -763,3 +764,16 @@ class Recording:
             f"Recording({self.layer!r}: {len(self)} sequences, {int(self.lengths.sum())} states "
             f"of {self.layout}{', with ' + ', '.join(also) if also else ''}{kept})"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        also = [n for n in ("inputs", "tokens", "labels", "logits") if getattr(self, n) is not None]
+        rows = [
+            ["sequences", f"{len(self):,}"],
+            ["states", f"{int(self.lengths.sum()):,} of {self.layout}"],
+            ["kept", "every state" if self.complete else str(self.meta.store)],
+            ["with", ", ".join(also) or "nothing else"],
+            ["size", size(self.nbytes)],
+            *(["note", note] for note in self.meta.notes),
+        ]
+        return table(f"Recording: {self.layer}", rows)

@@ -1,33 +1,28 @@
-"""A report as one page that needs nothing else: no network, no scripts, no files beside it."""
+"""A report as one page that needs nothing else: no network, no files beside it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 from dynprobe.analyzers.dimension_scale import DimensionScaleResult
 from dynprobe.analyzers.fixed_points import FixedPointsResult
 from dynprobe.analyzers.integration_direction import IntegrationDirectionResult
 from dynprobe.analyzers.manifold_dimension import ManifoldDimensionResult
 from dynprobe.analyzers.mode_ablation import ModeAblation, Outcome
+from dynprobe.report.definitions import HEADLINES, PUSH, explained
 from dynprobe.report.figures import pictures
 from dynprobe.report.figures.time_constants import ENDLESS
+from dynprobe.report.headlines import Headline, headlines, own
+from dynprobe.report.payload import block, payload
 from dynprobe.report.report import Report
+from dynprobe.report.scripts import own_script, packed_plotly, policy
 from dynprobe.report.summary import Row, number, summary
 from dynprobe.report.template import Shown, footer, render, shown
 
-R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Headline:
-    """One of the numbers a reader sees first."""
-
-    value: str
-    label: str
-    note: str = ""
+#: Stands for the size of the page until the page is there.
+SIZE = "{{SIZE}}"
 
 
 @dataclass(frozen=True)
@@ -61,13 +56,23 @@ def render_html(report: Report) -> str:
     Returns
     -------
     str
-        HTML with the figures inside; it loads nothing and runs nothing.
+        HTML with the figures inside; it loads nothing, and runs its own scripts alone.
     """
     sections = [_section(report, layer, i) for i, layer in enumerate(report.layers)]
     first = _most_telling(report, sections)
     ordered = sections if first is None else [first, *sections]
-    return render(
+    layers = payload(report)
+    page = render(
         "page.html",
+        policy=policy(),
+        layers=[layer["layer"] for layer in layers],
+        data=block({"layers": layers, "numbers": _numbers(sections)}),
+        plotly=packed_plotly() if layers else "",
+        script=own_script(),
+        headlines_explained=HEADLINES,
+        explained=explained,
+        push=PUSH,
+        size=SIZE,
         sections=sections,
         first=first,
         measures=list(dict.fromkeys(h.label for s in ordered for h in s.headlines)),
@@ -75,6 +80,23 @@ def render_html(report: Report) -> str:
         interrupted=report.interrupted,
         footer=footer(report.seed),
     )
+    return page.replace(SIZE, f"{len(page.encode('utf-8')) / 1e6:.1f} MB", 1)
+
+
+def _numbers(sections: list[Section]) -> list[dict[str, str]]:
+    """Every number of the page, as its tables show it."""
+    return [
+        {
+            "layer": section.layer,
+            "analyzer": analyzer,
+            "measure": row.measure,
+            "value": row.value,
+            "meaning": row.meaning,
+        }
+        for section in sections
+        for analyzer, rows in section.tables.items()
+        for row in rows
+    ]
 
 
 def _section(report: Report, layer: str, index: int) -> Section:
@@ -83,9 +105,9 @@ def _section(report: Report, layer: str, index: int) -> Section:
     return Section(
         layer=layer,
         anchor=f"layer-{index}",
-        headlines=list(_headlines(report, layer)),
+        headlines=list(headlines(report, layer)),
         sentences=list(_sentences(report, layer)),
-        figures=[shown(picture) for picture in pictures(report, layer)],
+        figures=[shown(p, name=f"{layer}.{p.name}") for p in pictures(report, layer)],
         tables={
             name: rows
             for name, rows in summary(report, layer).items()
@@ -105,50 +127,17 @@ def _most_telling(report: Report, sections: list[Section]) -> Section | None:
     return candidates[-1] if candidates else None
 
 
-def _own(report: Report, name: str, layer: str, kind: type[R]) -> R | None:
-    """The result of a built-in analyzer; another analyzer may have been given its name."""
-    result = report.get(name, layer)
-    return result if isinstance(result, kind) else None
-
-
-def _headlines(report: Report, layer: str) -> Iterator[Headline]:
-    """The few numbers that answer: does it work, how many dimensions, what holds them."""
-    view = report.views[layer]
-    if view.accuracy is not None:
-        yield Headline(f"{view.accuracy:.3f}", "accuracy", "of the recorded sequences")
-    dimension = _own(report, "manifold_dimension", layer, ManifoldDimensionResult)
-    if dimension is not None:
-        n = dimension.n_classes
-        expected = "" if n is None else f"N − 1 = {n - 1} for {n} classes"
-        pr = f"{dimension.participation_ratio:.2f}"
-        yield Headline(pr, "participation ratio", expected or "dimensions in use")
-        yield Headline(str(dimension.components_95), "components for 95 %", "of the variance")
-    integration = _own(report, "integration_direction", layer, IntegrationDirectionResult)
-    if integration is not None and integration.readout is not None:
-        angle = integration.readout.pair_angles.mean()
-        simplex = f"a simplex has {integration.readout.simplex_angle:.1f}°"
-        yield Headline(f"{float(angle):.1f}°", "mean readout angle", simplex)
-    found = _own(report, "fixed_points", layer, FixedPointsResult)
-    if found is not None:
-        seeds = found.n_fixed + found.n_slow + found.n_unconverged
-        rest = f"distinct; {found.n_slow} of {seeds} seeds on slow points"
-        yield Headline(str(len(found.unique)), "fixed points", rest)
-    if integration is not None:
-        span = f"τ of a whole sequence, {integration.sequence_length:g} {integration.unit}"
-        yield Headline(str(integration.n_integrating), "integrating modes", span)
-
-
 def _sentences(report: Report, layer: str) -> Iterator[str]:
     """The same in words."""
     view = report.views[layer]
     yield f"{view.states_seen:,} states of {layer} were recorded."
-    dimension = _own(report, "manifold_dimension", layer, ManifoldDimensionResult)
+    dimension = own(report, "manifold_dimension", layer, ManifoldDimensionResult)
     if dimension is not None and math.isfinite(dimension.participation_ratio):
         n, k = dimension.n_classes, dimension.components_95
         text = f"They use about {dimension.participation_ratio:.1f} dimensions"
         text += f" ({k} principal component{'' if k == 1 else 's'} for 95 % of the variance)"
         yield text + ("." if n is None else f"; integrating {n} classes takes {n - 1}.")
-    by_scale = _own(report, "dimension_scale", layer, DimensionScaleResult)
+    by_scale = own(report, "dimension_scale", layer, DimensionScaleResult)
     if by_scale is not None and "GRIDE" in by_scale.scales.curves:
         gride = by_scale.scales.curves["GRIDE"]
         near, far = (f"{float(gride.dimension[i]):.1f}" for i in (0, -1))
@@ -156,14 +145,14 @@ def _sentences(report: Report, layer: str) -> Iterator[str]:
             f"Looked at by neighbourhoods (GRIDE), they have {near} dimensions at "
             f"{int(gride.neighbors[0])} neighbours and {far} at {int(gride.neighbors[-1])}."
         )
-    found = _own(report, "fixed_points", layer, FixedPointsResult)
+    found = own(report, "fixed_points", layer, FixedPointsResult)
     if found is not None:
         points = "point" if len(found.unique) == 1 else "points"
         yield (
             f"With {found.held}, the search certified {len(found.unique)} distinct fixed {points} "
             f"({_kinds(found)}), and {found.n_slow} seeds came to rest on slow points."
         )
-    integration = _own(report, "integration_direction", layer, IntegrationDirectionResult)
+    integration = own(report, "integration_direction", layer, IntegrationDirectionResult)
     if integration is not None and len(integration.time_constants):
         longest, length = float(integration.time_constants[:, 1].max()), integration.sequence_length
         if longest > ENDLESS * length:

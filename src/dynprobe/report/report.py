@@ -159,6 +159,12 @@ class Report:
 
         return render_terminal(self)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from dynprobe.report.notebook import render_notebook
+
+        return render_notebook(self)
+
     def __str__(self) -> str:
         from dynprobe.report.terminal import as_text
 

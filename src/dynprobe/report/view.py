@@ -10,6 +10,7 @@ from torch import Tensor
 from dynprobe.geometry.moments import Moments
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording
+from dynprobe.report.sample import Sample, sample_of
 
 MAX_POINTS = 4000
 TRAJECTORIES_PER_CLASS = 2
@@ -46,6 +47,8 @@ class View:
         Share of sequences whose final logits have the label on top.
     notes : tuple of str
         How lengths and tokens were found, whether there is a readout.
+    sample : Sample or None
+        What a page shows one by one: states with their tokens, sequences as texts.
     """
 
     layer: str
@@ -61,6 +64,7 @@ class View:
     variance_ratio: Tensor
     accuracy: float | None
     notes: tuple[str, ...]
+    sample: Sample | None = None
 
     def project(self, states: Tensor) -> Tensor:
         """(points, state_dim) -> (points, 3)."""
@@ -71,7 +75,9 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
     """Build the view of a recording; `readout` may be the reason why there is none."""
     formed = recording.complete or recording.kept is not None
     space = _of_states(recording) if formed else _of_factors(recording, seed)
-    sample = recording.sample(min(MAX_POINTS, space.count), seed=seed) if formed else None
+    index = _drawn(space.count, seed)
+    sample = recording.flat().cpu()[index] if formed else None
+    points = space.at(index) if sample is None else space.project(sample)
     known = isinstance(readout, Readout)
     # one logit tells two classes apart
     n_classes = max(readout.n_classes, 2) if isinstance(readout, Readout) else 0
@@ -84,7 +90,15 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
         final = readout(recording.final.to(readout.weight))
     predicted = None if final is None else _top(final)
     rows = _trajectory_rows(recording, predicted)
-    paths = tuple(_path(recording, space, i) for i in rows)
+
+    def path(row: int) -> Tensor:
+        return _path(recording, space, row)
+
+    def ends(rows: Tensor) -> Tensor:
+        if formed:
+            return space.project(recording.final[rows])
+        return torch.stack([path(row)[-1] for row in rows.tolist()])
+
     weight = None
     if isinstance(readout, Readout) and readout.n_classes > 1:
         weight = readout.centred() @ space.components.T
@@ -94,9 +108,9 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
     return View(
         layer=recording.layer,
         states_seen=space.count,
-        points=_some(space, seed) if sample is None else space.project(sample),
+        points=points,
         prediction=prediction,
-        trajectories=paths,
+        trajectories=tuple(map(path, rows)),
         trajectory_class=tuple(-1 if predicted is None else int(predicted[i]) for i in rows),
         readouts=weight,
         classes=names,
@@ -105,6 +119,7 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
         variance_ratio=space.variance_ratio,
         accuracy=_accuracy(recording, predicted),
         notes=notes,
+        sample=sample_of(recording, readout, index, points, sample, path, ends, seed=seed),
     )
 
 
@@ -125,6 +140,10 @@ class _Space:
     def project(self, states: Tensor) -> Tensor:
         centred: Tensor = states.to("cpu", torch.float64) - self.mean
         return centred @ self.components.T
+
+    def at(self, index: Tensor) -> Tensor:
+        assert self.scores is not None
+        return self.scores[index]
 
 
 def _of_states(recording: Recording) -> _Space:
@@ -156,10 +175,10 @@ def _three(rows: Tensor) -> Tensor:
     return out
 
 
-def _some(space: _Space, seed: int) -> Tensor:
-    assert space.scores is not None
+def _drawn(count: int, seed: int) -> Tensor:
+    """Which states are shown: so many at random, without replacement."""
     generator = torch.Generator().manual_seed(seed)
-    return space.scores[torch.randperm(space.count, generator=generator)[:MAX_POINTS]]
+    return torch.randperm(count, generator=generator)[:MAX_POINTS]
 
 
 def _path(recording: Recording, space: _Space, row: int) -> Tensor:
