@@ -85,6 +85,7 @@ MAY_IMPORT = {
         "analysis",
         "analyzers",
         "atomic",
+        "capture",
         "frames",
         "plain",
         "probe",

@@ -285,11 +285,13 @@ def test_a_buffer_that_is_replaced_is_put_back():
     assert model.calls == 0
 
 
-def test_the_model_inside_a_wrapper_is_measured():
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
+def test_the_model_inside_a_wrapper_is_measured(wrap):
     model = nn.GRU(2, 3, batch_first=True)
-    assert unwrapped(nn.DataParallel(model)) is model
-    values = Tracker(nn.DataParallel(model), torch.randn(4, 5, 2), analyzers=[]).step()
-    assert set(values) == {"dynprobe/seconds"}
+    assert unwrapped(wrap(model)) is model
+    tracker = Tracker(wrap(model), torch.randn(4, 5, 2), analyzers=["manifold_dimension"])
+    assert "dynprobe/gru/participation_ratio" in tracker.step()
+    assert tracker.history[0].failures == {}
 
 
 def test_a_sharded_model_is_not_run():

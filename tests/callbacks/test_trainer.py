@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -165,3 +169,16 @@ def test_tensorboard_has_the_values(tmp_path, monkeypatch):
     name = next(n for n in history[0].values if n.endswith("memory_participation_ratio"))
     seen = [(event.step, event.value) for event in events.Scalars(f"train/{name}")]
     assert seen == [(m.step, pytest.approx(m.values[name])) for m in history]
+
+
+@pytest.mark.slow
+def test_of_two_processes_the_first_measures_and_both_train_as_before(tmp_path):
+    script = Path(__file__).with_name("ddp_training.py")
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, str(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr

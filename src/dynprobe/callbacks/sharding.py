@@ -1,9 +1,11 @@
-"""Models whose parameters lie in pieces on several processes."""
+"""Models that are spread over processes: which of them one process can run, and what of it."""
 
 from __future__ import annotations
 
 from torch import nn
 from torch.distributed.tensor import DTensor
+
+from dynprobe.capture.select import unwrap
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -14,8 +16,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside DistributedDataParallel, whose own forward waits for other processes."""
-    if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-        inner: nn.Module = model.module
-        return inner
-    return model
+    """The user's own model, that one process can run: the wrappers' forward may wait for others."""
+    if isinstance(model, nn.DataParallel):
+        model = model.module
+    return unwrap(model)[0]

@@ -42,8 +42,9 @@ class Tracker:
     Parameters
     ----------
     model : nn.Module
-        The model that is trained; of DistributedDataParallel the one inside. Call :meth:`step` on
-        one process only.
+        The model that is trained; of DistributedDataParallel and ``torch.compile`` the one inside,
+        which runs eagerly. Call :meth:`step` on one process only. A probe of your own on the same
+        model would record the batch too.
     batch : mapping, tensor, sequence or callable
         What to run it on, the same each time: keyword arguments, the only argument, or arguments,
         moved to the model's device; or a function that runs the model it is given. Some hundred
