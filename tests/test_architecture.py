@@ -86,6 +86,7 @@ MAY_IMPORT = {
         "analyzers",
         "atomic",
         "capture",
+        "dynamics",
         "frames",
         "plain",
         "probe",

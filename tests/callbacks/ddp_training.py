@@ -4,9 +4,9 @@ import os
 import sys
 
 import torch
+from test_trainer import FIXED, small, trainer_of
 
 from dynprobe.callbacks import TrainerCallback
-from test_trainer import FIXED, small, trainer_of
 
 torch.set_num_threads(1)
 

@@ -76,7 +76,7 @@ def test_it_measures_what_an_analysis_finds():
     assert values["dynprobe/accuracy"] == pytest.approx(
         float((logits.argmax(1) == LABELS).double().mean())
     )
-    assert {"longest_time_constant", "integrating_modes", "fixed_points", "slow_seeds"} <= {
+    assert {"longest_time_constant", "integrating_modes", "fixed_seeds", "slow_seeds"} <= {
         name.rsplit("/", 1)[1] for name in values
     }
     assert values["dynprobe/seconds"] > 0
@@ -205,14 +205,14 @@ def test_labels_that_the_model_is_given_are_found():
     # of each memory the dimension without its states, and no fixed points, which it has not
     ratios = [name for name in values if name.endswith("memory_participation_ratio")]
     assert len(ratios) == 2
-    assert not any("fixed_points" in name for name in values)
+    assert not any("seeds" in name for name in values)
 
 
 def test_layers_that_are_not_called_and_wide_states_are_passed_over():
     class Two(nn.Module):
         def __init__(self):
             super().__init__()
-            self.used, self.unused = nn.GRU(2, 513, batch_first=True), nn.GRU(2, 3)
+            self.used, self.unused = nn.GRU(2, 257, batch_first=True), nn.GRU(2, 3)
 
         def forward(self, x):
             return self.used(x)[0]

@@ -10,21 +10,20 @@ from torch import Tensor
 
 from dynprobe.analyzers.answers import Labels
 from dynprobe.analyzers.base import Analyzer
-from dynprobe.analyzers.fixed_points import FixedPointSearch
-from dynprobe.analyzers.integration_direction import IntegrationDirection
 from dynprobe.analyzers.manifold_dimension import ManifoldDimension
 from dynprobe.analyzers.readout_geometry import ReadoutSimplex
 from dynprobe.callbacks.memory import MemoryDimension
+from dynprobe.callbacks.slow_modes import QuickSlowModes
 from dynprobe.frames.numbers import numbers
 from dynprobe.report import Report
 
 #: Wider states are not searched for fixed points, nor is their covariance formed, by default:
 #: the one costs the cube of the width, the other its square.
-SEARCHED, FORMED = 512, 4096
+SEARCHED, FORMED = 256, 4096
 
 #: Built-in analyzer -> name of a scalar -> how it is read off the result. Of other analyzers every
 #: number is taken.
-CHOSEN: dict[str, dict[str, Callable[[Any], float]]] = {
+CHOSEN: dict[str, dict[str, Callable[[Any], float | None]]] = {
     "manifold_dimension": {
         "participation_ratio": lambda r: r.participation_ratio,
         "components_95": lambda r: r.components_95,
@@ -33,8 +32,10 @@ CHOSEN: dict[str, dict[str, Callable[[Any], float]]] = {
         "longest_time_constant": lambda r: r.time_constants[0, 1],
         "integrating_modes": lambda r: r.n_integrating,
     },
-    "fixed_points": {
-        "fixed_points": lambda r: len(r.unique),
+    "quick_slow_modes": {
+        "longest_time_constant": lambda r: r.longest_time_constant,
+        "integrating_modes": lambda r: r.n_integrating,
+        "fixed_seeds": lambda r: r.n_fixed,
         "slow_seeds": lambda r: r.n_slow,
     },
     "readout_geometry": {
@@ -61,9 +62,7 @@ def default_analyzers(state_dim: int, n_classes: int | None) -> list[Analyzer]:
     if n_classes is not None and n_classes > 1:
         chosen.append(ReadoutSimplex())
     if state_dim <= SEARCHED:
-        # few seeds, no causal test: how long it remembers, not whether it needs to
-        search = IntegrationDirection(n_points=8, n_tokens=1, n_sequences=0, n_starts=1)
-        chosen += [FixedPointSearch(n_seeds=16), search]
+        chosen.append(QuickSlowModes())
     return [*chosen, MemoryDimension()]
 
 
@@ -74,10 +73,11 @@ def scalars(report: Report, layer: str) -> dict[str, float]:
         if at != layer:
             continue
         if analyzer in CHOSEN:
-            out |= {name: float(read(result)) for name, read in CHOSEN[analyzer].items()}
+            found = {name: read(result) for name, read in CHOSEN[analyzer].items()}
+            out |= {name: float(value) for name, value in found.items() if value is not None}
         else:
-            found = numbers(result, tensors=False)
-            out |= {f"{analyzer}/{name}": value for name, value in found.items()}
+            every = numbers(result, tensors=False)
+            out |= {f"{analyzer}/{name}": value for name, value in every.items()}
     return out
 
 

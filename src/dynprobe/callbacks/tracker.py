@@ -57,9 +57,9 @@ class Tracker:
     analyzers : optional
         As in :meth:`dynprobe.Probe.analyze`; of an analyzer that is not built in every number of
         its result is taken. By default participation ratio, components for 95 % of the variance,
-        longest time constant and number of integrating modes at the fixed and slow points (states
-        of at most 512 units), smallest and largest readout angle, the participation ratio of
-        matrix memories, and the accuracy.
+        longest time constant and number of integrating modes at the fixed and slow points that 8
+        seeds lead to (states of at most 256 units), smallest and largest readout angle, the
+        participation ratio of matrix memories, and the accuracy.
     layers : str or sequence of str, optional
         Which recurrences, as in :func:`dynprobe.attach`.
     prefix : str
