@@ -207,6 +207,22 @@ TARGETS = [
     Target("dimension", "... growth of the process, GB", "<= 0.6",
            lambda f: f["dynprobe"]["growth"] / 1e9, lambda v: v <= 0.6),
     *(
+        Target("streaming", f"covariance, 10^7 x 256, {way}: float32 X^T X / ours, time",
+               ">= 0.7", lambda f, way=way: f["covariance"]["throughput / float32 product"][way],
+               lambda v: v >= 0.7)
+        for way in ("exact", "single")
+    ),
+    Target("streaming", "... largest error of an entry, exact", "<= 1e-12",
+           lambda f: f["covariance"]["error"]["exact"], lambda v: v <= 1e-12),
+    Target("streaming", "... the same, single", "<= 1e-6",
+           lambda f: f["covariance"]["error"]["single"], lambda v: v <= 1e-6),
+    Target("streaming", "... |peak memory at 10^7 / at 10^5 - 1|", "<= 0.05",
+           lambda f: abs(f["covariance"]["runs"]["1e+07"]["peak bytes"]
+                         / f["covariance"]["runs"]["1e+05"]["peak bytes"] - 1),
+           lambda v: v <= 0.05),
+    Target("streaming", "recording to disk: one raw file / shards, time", ">= 0.7",
+           lambda f: f["recording"]["throughput beside one raw file"], lambda v: v >= 0.7),
+    *(
         Target("stacked_training", f"stack of {n}: products alone / training step, time", ">= 0.5",
                lambda f, n=n: f["share of the bound"][f"stack of {n}"], lambda v: v >= 0.5)
         for n in (1, 2, 5)

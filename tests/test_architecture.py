@@ -28,10 +28,24 @@ MAY_IMPORT = {
     "store": set(),
     # tables of what is there: what makes a recording or a report, they do not know
     "frames": {"frames", "recording"},
-    "recording": {"frames", "readout", "recurrences", "storage", "store"},
+    "arrays": set(),
+    "recording": {"arrays", "frames", "readout", "recurrences", "storage", "store"},
     "atomic": set(),
-    "storage": {"atomic", "readout", "recording", "recurrences", "store"},
-    "capture": {"capture", "plugins", "recurrences", "readout", "recording", "store"},
+    "checked_file": set(),
+    "storage": {"atomic", "checked_file", "readout", "recording", "recurrences", "store"},
+    "joining": {"recording"},
+    "shards": {
+        "shards",
+        "atomic",
+        "checked_file",
+        "joining",
+        "readout",
+        "recording",
+        "storage",
+        "store",
+    },
+    "loading": {"dynprobe", "recording", "shards"},
+    "capture": {"capture", "joining", "plugins", "recurrences", "readout", "recording", "store"},
     "analyzers": {
         "analyzers",
         "dynamics",
@@ -56,6 +70,19 @@ MAY_IMPORT = {
         "plain",
     },
     "analysis": {"analyzers", "plugins", "report", "recording", "recurrences", "readout"},
+    "distributed": {"analyzers"},
+    # what goes by while a model runs
+    "streaming": {
+        "streaming",
+        "analysis",
+        "analyzers",
+        "distributed",
+        "joining",
+        "readout",
+        "recording",
+        "recurrences",
+        "report",
+    },
     "probe": {
         "analysis",
         "analyzers",
@@ -64,7 +91,9 @@ MAY_IMPORT = {
         "recurrences",
         "readout",
         "report",
+        "shards",
         "store",
+        "streaming",
     },
     "comparison": {
         "comparison",
@@ -107,6 +136,7 @@ MAY_IMPORT = {
         "readout",
         "recording",
         "recurrences",
+        "report",
         "store",
     },
     "scaffold": {"analyzers"},
@@ -177,7 +207,17 @@ def run(code: str) -> str:
     ).stdout
 
 
-PUBLIC = {"dynprobe", "callbacks", "dimension", "errors", "nn", "similarity", "tasks", "testing"}
+PUBLIC = {
+    "dynprobe",
+    "callbacks",
+    "dimension",
+    "distributed",
+    "errors",
+    "nn",
+    "similarity",
+    "tasks",
+    "testing",
+}
 
 
 @pytest.mark.parametrize(

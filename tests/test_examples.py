@@ -74,3 +74,29 @@ def test_a_linear_transformer_of_four_layers_copies_and_counts(tmp_path):
 def test_block_of_the_documentation(code, strict, tmp_path):
     """Where another package is needed, its own warnings are not ours to forbid."""
     run(code, tmp_path, strict)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("a wrong layer name", "UnknownNameError: .*'rmn'. Did you mean 'rnn'"),
+        (
+            "no forward yet",
+            r"NothingRecordedError: .*Call model\(...\) while the probe is attached",
+        ),
+        ("and then the probe is asked", "NothingRecordedError: .*are model and data on one device"),
+        ("a padded batch without lengths", r"RecordingWarning: 2 of the 4 .*attach\(..., lengths="),
+        ("a file that is not a recording", r"FileFormatError: .*written by Recording.save\(\)"),
+        ("an analyzer that is not there", "UnknownNameError: .*Did you mean 'manifold_dimension'"),
+        ("seeds of another width", r"ShapeError: .*needs \(n_seeds, 16\)"),
+        ("nothing to probe", "NoRecurrenceError: .*Register your own cell"),
+    ],
+)
+def test_ordinary_mistakes_are_answered_with_what_to_do(mistakes, mistake, said):
+    assert re.search(rf"^{mistake}\n  {said}", mistakes, re.MULTILINE), mistakes
+
+
+@pytest.fixture(scope="module")
+def mistakes(tmp_path_factory):
+    script = (ROOT / "examples" / "mistakes.py").read_text()
+    return run(script, tmp_path_factory.mktemp("mistakes"))

@@ -9,7 +9,13 @@ from safetensors.torch import save_file
 
 import dynprobe
 from dynprobe import Recording
-from dynprobe.errors import FileFormatError, NonFiniteStatesError, ShapeError, UnknownNameError
+from dynprobe.errors import (
+    FileFormatError,
+    NonFiniteStatesError,
+    ShapeError,
+    UnknownNameError,
+    WriteError,
+)
 
 
 def make(sequences=3, time=5, width=4, **kwargs):
@@ -166,21 +172,14 @@ class TestFiles:
         whole = path.read_bytes()
         generator = np.random.default_rng(0)
         damaged = [whole[: int(n)] for n in generator.integers(0, len(whole), 40)]
-        header = int.from_bytes(whole[:8], "little") + 8
-        for place in generator.integers(0, header, 120):  # data bytes are numbers: any is valid
+        for place in generator.integers(0, len(whole), 120):
             flipped = bytearray(whole)
             flipped[place] ^= 1 << int(generator.integers(8))
             damaged.append(bytes(flipped))
-        refused = 0
         for content in damaged:
             path.write_bytes(content)
-            try:
-                back = dynprobe.load(path)
-            except FileFormatError:
-                refused += 1
-            else:
-                assert isinstance(back, Recording)
-        assert refused > 80
+            with pytest.raises(FileFormatError):
+                dynprobe.load(path)
 
     def test_a_newer_format(self, tmp_path):
         save_file(
@@ -198,8 +197,8 @@ class TestFiles:
         def fail(*_, **__):
             raise OSError("disk full")
 
-        monkeypatch.setattr("dynprobe.storage.save_file", fail)
-        with pytest.raises(OSError, match="disk full"):
+        monkeypatch.setattr("dynprobe.storage.write_checked", fail)
+        with pytest.raises(WriteError, match="could not be written: disk full. Nothing of it is"):
             make().save(tmp_path / "run")
         assert path.read_bytes() == before
         assert list(tmp_path.iterdir()) == [path]

@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dynprobe import callbacks, dimension, errors, nn, similarity, tasks, testing
+    from dynprobe import callbacks, dimension, distributed, errors, nn, similarity, tasks, testing
     from dynprobe.analysis import analyze
     from dynprobe.analyzers.base import Analyzer, Context, StreamingAnalyzer
     from dynprobe.analyzers.registry import register_analyzer
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dynprobe.dynamics.pushes import Attraction
     from dynprobe.dynamics.search import find_fixed_points
     from dynprobe.errors import DynprobeError
+    from dynprobe.loading import load
     from dynprobe.probe import Probe, attach
     from dynprobe.readout import Readout
     from dynprobe.recording import Recording
@@ -44,13 +45,15 @@ if TYPE_CHECKING:
     from dynprobe.report import Report
     from dynprobe.report.comparison import Comparison
     from dynprobe.report.draw import draw
-    from dynprobe.storage import load
+    from dynprobe.shards.recorder import Recorder
     from dynprobe.store import Store
+    from dynprobe.streaming.accumulation import Accumulation
 
 __version__ = "0.1.0.dev0"
 
 # Public name -> where it lives. Imported on first use: `import dynprobe` costs torch and no more.
 _LAZY = {
+    "Accumulation": "dynprobe.streaming.accumulation",
     "Analyzer": "dynprobe.analyzers.base",
     "Attraction": "dynprobe.dynamics.pushes",
     "Branch": "dynprobe.dynamics.branches",
@@ -65,6 +68,7 @@ _LAZY = {
     "PeriodicOrbits": "dynprobe.dynamics.orbits",
     "Probe": "dynprobe.probe",
     "Readout": "dynprobe.readout",
+    "Recorder": "dynprobe.shards.recorder",
     "Recording": "dynprobe.recording",
     "Recurrence": "dynprobe.recurrences",
     "Report": "dynprobe.report",
@@ -82,13 +86,23 @@ _LAZY = {
     "find_fixed_points": "dynprobe.dynamics.search",
     "find_periodic_points": "dynprobe.dynamics.periodic",
     "linearize": "dynprobe.dynamics.linearization",
-    "load": "dynprobe.storage",
+    "load": "dynprobe.loading",
     "register_analyzer": "dynprobe.analyzers.registry",
     "register_recurrence": "dynprobe.recurrences",
 }
-_NAMESPACES = ("callbacks", "dimension", "errors", "nn", "similarity", "tasks", "testing")
+_NAMESPACES = (
+    "callbacks",
+    "dimension",
+    "distributed",
+    "errors",
+    "nn",
+    "similarity",
+    "tasks",
+    "testing",
+)
 
 __all__ = [
+    "Accumulation",
     "Analyzer",
     "Attraction",
     "Branch",
@@ -103,6 +117,7 @@ __all__ = [
     "PeriodicOrbits",
     "Probe",
     "Readout",
+    "Recorder",
     "Recording",
     "Recurrence",
     "Report",
@@ -119,6 +134,7 @@ __all__ = [
     "compare",
     "continue_fixed_points",
     "dimension",
+    "distributed",
     "draw",
     "errors",
     "find_fixed_points",

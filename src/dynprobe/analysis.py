@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from dynprobe.analyzers.base import Analyzer, Context
+from dynprobe.analyzers.finalized import Finalized
 from dynprobe.analyzers.registry import BUILT_IN, check_contract, find_analyzer
 from dynprobe.errors import NothingRecordedError, PluginError
 from dynprobe.plugins import source_of, warn_once
@@ -27,11 +28,15 @@ Progress = Callable[[str, str, int, int], None]
 
 @dataclass(frozen=True)
 class Subject:
-    """One layer to analyse: its states, its map if known, its readout or why there is none."""
+    """One layer to analyse: its states, its map if known, its readout or why there is none.
+
+    Where the states have `gone` by, the recording holds no sequence.
+    """
 
     recording: Recording
     recurrence: Recurrence | None
     readout: Readout | str
+    gone: bool = False
 
 
 def analyze(
@@ -72,7 +77,7 @@ def analyze_subjects(
     progress: Progress | None = None,
 ) -> Report:
     """Run every analyzer on every subject; one that fails is reported beside the others."""
-    chosen = _choose(analyzers)
+    chosen = choose(analyzers)
     for subject in subjects:
         if len(subject.recording) == 0 or int(subject.recording.lengths.sum()) == 0:
             raise NothingRecordedError(
@@ -81,24 +86,35 @@ def analyze_subjects(
         subject.recording.check_finite()
     report = Report(seed=seed)
     for subject in subjects:
-        run = _Run(subject, chosen, seed, progress, report)
         report.views[subject.recording.layer] = view_of(
             subject.recording, subject.readout, seed=seed
         )
-        for name in chosen:
-            if report.interrupted:
-                report.skipped[name, subject.recording.layer] = "interrupted before it ran"
-            else:
-                run.attempt(name)
+        run_on(subject, chosen, report, progress=progress)
     return report
 
 
-def _choose(
+def run_on(
+    subject: Subject,
+    chosen: Mapping[str, Analyzer | PluginError],
+    report: Report,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Run analyzers on one subject and put what comes of it into the report."""
+    run = _Run(subject, chosen, report.seed, progress, report)
+    for name in chosen:
+        if report.interrupted:
+            report.skipped[name, subject.recording.layer] = "interrupted before it ran"
+        else:
+            run.attempt(name)
+
+
+def choose(
     analyzers: Sequence[AnalyzerChoice] | AnalyzerChoice | None,
 ) -> dict[str, Analyzer | PluginError]:
     """Instances by name. A broken plugin is kept as its error; an unknown name raises."""
     if analyzers is None:
-        analyzers = list(BUILT_IN)
+        analyzers = [name for name, built_in in BUILT_IN.items() if built_in.unasked]
     elif isinstance(analyzers, (str, Analyzer, type)):
         analyzers = [analyzers]
     chosen: dict[str, Analyzer | PluginError] = {}
@@ -148,7 +164,7 @@ class _Run:
     def __init__(
         self,
         subject: Subject,
-        chosen: dict[str, Analyzer | PluginError],
+        chosen: Mapping[str, Analyzer | PluginError],
         seed: int,
         progress: Progress | None,
         report: Report,
@@ -176,15 +192,10 @@ class _Run:
             self.report.failures[key] = self._failure(name, error)
 
     def _failure(self, name: str, error: BaseException) -> Failure:
-        """What goes into the report; a plugin is also warned about, by its package."""
         analyzer = self.chosen[name]
-        source = source_of(type(analyzer)) if isinstance(analyzer, Analyzer) else ""
-        failure = Failure(error, "".join(traceback.format_exception(error)), source)
-        if source:
-            warn_once(f"The analyzer {name!r} failed: {failure}", about=f"{name} of {source}")
-        elif isinstance(analyzer, PluginError):
-            warn_once(str(error))
-        return failure
+        if isinstance(analyzer, Finalized):
+            analyzer = analyzer.streaming
+        return failure_of(name, analyzer, error)
 
     def result(self, name: str) -> Any:
         """The result of an analyzer, which need not be among the chosen ones."""
@@ -194,6 +205,8 @@ class _Run:
             chain = " -> ".join([*self.running, name])
             raise PluginError(f"Analyzers ask for each other's results in a circle: {chain}.")
         if name not in self.chosen:
+            if self.subject.gone:
+                raise _SkippedError(f"needs the result of {name!r}, which was not fed: name it too")
             self.chosen[name] = _instance(name)
         analyzer = self.chosen[name]
         if isinstance(analyzer, PluginError):
@@ -229,6 +242,17 @@ class _Run:
             _readout=self.subject.readout,
             _result=self.result,
         )
+
+
+def failure_of(name: str, analyzer: Analyzer | PluginError, error: BaseException) -> Failure:
+    """What goes into the report; a plugin is also warned about, by its package."""
+    source = source_of(type(analyzer)) if isinstance(analyzer, Analyzer) else ""
+    failure = Failure(error, "".join(traceback.format_exception(error)), source)
+    if source:
+        warn_once(f"The analyzer {name!r} failed: {failure}", about=f"{name} of {source}")
+    elif isinstance(analyzer, PluginError):
+        warn_once(str(error))
+    return failure
 
 
 class _SkippedError(Exception):

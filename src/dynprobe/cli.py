@@ -120,7 +120,13 @@ def run(
 
 @app.command()
 def analyze(
-    recording: Annotated[Path, typer.Argument(help="A file written by Recording.save().")],
+    recording: Annotated[
+        Path,
+        typer.Argument(help="A file written by Recording.save(), or a folder by record_to()."),
+    ],
+    layer: Annotated[
+        str | None, typer.Option(help="Recurrence, of a folder that holds several.")
+    ] = None,
     analyzer: Annotated[
         list[str] | None, typer.Option(help="Analyzer to run; may be repeated.")
     ] = None,
@@ -132,7 +138,7 @@ def analyze(
 
     if out is not None:
         _check_suffix(out)
-    report = dynprobe.analyze(dynprobe.load(recording), analyzer or None, seed=seed)
+    report = dynprobe.analyze(dynprobe.load(recording, layer), analyzer or None, seed=seed)
     _show(report, out)
 
 

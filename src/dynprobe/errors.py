@@ -82,6 +82,14 @@ class FileFormatError(DynprobeError, ValueError):
     """A file that is not a recording, or a damaged one."""
 
 
+class WriteError(DynprobeError, OSError):
+    """What was to be written could not be: the disk is full, or the folder cannot be written."""
+
+
+class DistributedError(DynprobeError, RuntimeError):
+    """There is no process group to merge over."""
+
+
 class CheckpointError(DynprobeError, ValueError):
     """A checkpoint of another run than the one that is to go on."""
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import finalize
+from weakref import WeakMethod, finalize
 
 from torch import Tensor, nn
 
 from dynprobe.capture.assemble import assemble
 from dynprobe.capture.compiled import EagerCalls
-from dynprobe.capture.layer import Layer
+from dynprobe.capture.flow import Flow
+from dynprobe.capture.layer import Layer, TracedCall
 from dynprobe.capture.resolve import GivenReadout, resolve_readout
 from dynprobe.capture.select import (
     LayerChoice,
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
     from dynprobe.analysis import Progress
     from dynprobe.analyzers.base import Analyzer
     from dynprobe.report import Report
+    from dynprobe.shards.recorder import Recorder
+    from dynprobe.streaming.accumulation import Accumulation
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,9 @@ class Probe:
         self._readout = readout
         self._tokens = tokens
         self._describe = describe
-        self._recordings: dict[str, tuple[int, Recording]] = {}
+        # by key: how many calls, the last of them, and what was made of them
+        self._recordings: dict[str, tuple[int, TracedCall, Recording]] = {}
+        self._no_readout: dict[str, str] = {}
         self._linears = find_linears(model, layers.values())
         if readout is not None and isinstance(readout[1], nn.Linear):
             self._linears[str(readout[0])] = readout[1]
@@ -217,6 +224,8 @@ class Probe:
             budget=budget,
             detach=detach,
         )
+        self._flow = Flow(layers, WeakMethod(self._assemble), budget)
+        self._tracer.tell(self._flow.drain)
         # a probe that is dropped without detach() leaves nothing behind either
         eager = EagerCalls(compiled, model)
         self._finalizer = finalize(self, _remove, self._tracer, eager)
@@ -283,24 +292,29 @@ class Probe:
         key, found, suffix = self._find(layer)
         self._require_calls(found)
         cached = self._recordings.get(key)
-        if cached is None or cached[0] != len(found.calls):
-            try:
-                readout = self._resolve(found, suffix)
-            except ReadoutError:
-                readout = None
-            meta = self._describe(key, found.recurrences[suffix].layout)
-            recording = assemble(
-                found,
-                suffix,
-                meta,
-                tokens_from=self._tokens,
-                readout=readout,
-                budget=self._tracer.budget,
-            )
-            if cached is not None:  # the recording of fewer calls is not needed any more
-                self._tracer.budget.used -= cached[1].formed_bytes
-            self._recordings[key] = (len(found.calls), recording)
-        return self._recordings[key][1]
+        seen = (len(found.calls), found.calls[-1])
+        if cached is None or cached[0] != seen[0] or cached[1] is not seen[1]:
+            recording = self._assemble(found, suffix, key)
+            if cached is not None:  # the recording of other calls is not needed any more
+                self._tracer.budget.used -= cached[2].formed_bytes
+            self._recordings[key] = (*seen, recording)
+        return self._recordings[key][2]
+
+    def _assemble(self, layer: Layer, suffix: str, key: str) -> Recording:
+        """A recording of a layer's calls."""
+        readout = None
+        try:
+            readout = self._resolve(layer, suffix)
+        except ReadoutError as error:
+            self._no_readout[key] = str(error)
+        return assemble(
+            layer,
+            suffix,
+            self._describe(key, layer.recurrences[suffix].layout),
+            tokens_from=self._tokens,
+            readout=readout,
+            budget=self._tracer.budget,
+        )
 
     def recurrence(
         self,
@@ -375,6 +389,12 @@ class Probe:
                 "its own needs an Observer of its own."
             ) from layer.trouble
         if layer.calls:
+            if any(x.is_meta for x in layer.calls[-1].call.returned):
+                raise NothingRecordedError(
+                    f"{layer.name!r} ran on the meta device, where tensors have shapes and no "
+                    "values. Bring model and data to a real one and run the model again; "
+                    "probe.clear() forgets these calls."
+                )
             return
         if self._tracer.forwards:
             raise NothingRecordedError(
@@ -382,6 +402,12 @@ class Probe:
                 "never called in them. Its forward was bypassed: a compiled model, a replica on "
                 "another device, weights used by hand, or a branch not taken. Call the layer "
                 "itself (not its .forward), or attach to the module that runs."
+            )
+        if self._tracer.raised is not None:
+            raise NothingRecordedError(
+                f"Nothing has been recorded of {layer.name!r} yet: the model's forward pass raised "
+                f"{self._tracer.raised!r}, and what a pass that raised had shown is dropped. Mend "
+                "that (are model and data on one device?) and run the model again."
             )
         state = "Call model(...)" if self.attached else "The probe is detached: attach again, call"
         raise NothingRecordedError(
@@ -475,6 +501,129 @@ class Probe:
         report.unused += unused
         return report
 
+    def accumulate(
+        self,
+        *analyzers: str | Analyzer | type[Analyzer],
+        layers: str | Sequence[str] | None = None,
+    ) -> Accumulation:
+        """Run analyzers while the model runs, and keep no states.
+
+        From now on each finished batch of sequences is fed to the analyzers and dropped: memory
+        does not grow with the number of tokens. A batch is finished when the next call does not
+        continue it, or the accumulation ends. What was recorded before stays as it is.
+
+        Parameters
+        ----------
+        analyzers : names, classes or instances
+            :class:`dynprobe.StreamingAnalyzer`; the built-in ones by default. The same work in
+            one shot, in :meth:`analyze`.
+        layers : str or sequence of str, optional
+            Keys of recurrences; all by default. The others are not recorded meanwhile.
+
+        Returns
+        -------
+        Accumulation
+            A context manager that ends it; its ``report()`` gives the results, at any time.
+
+        Raises
+        ------
+        PluginError
+            If an analyzer needs all states at once.
+        UnknownNameError
+            For an unknown analyzer or layer.
+
+        Examples
+        --------
+        >>> import torch, dynprobe
+        >>> model = torch.nn.GRU(4, 8, batch_first=True)
+        >>> with dynprobe.attach(model) as probe, probe.accumulate() as running:
+        ...     for seed in range(100):
+        ...         _ = model(torch.randn(16, 50, 4))
+        >>> running.report()["manifold_dimension"].visited.count
+        80000
+        """
+        from dynprobe.streaming.accumulation import Accumulation, Source
+
+        source = Source(
+            recurrence=self.recurrence,
+            version=lambda key: weights_version(self._find(key)[1].module),
+            readout=self._readout_of,
+            unfinished=self._flow.unfinished,
+            leave=self._flow.leave,
+        )
+        accumulation = Accumulation(analyzers, self._keys(layers), source)
+        self._flow.join(accumulation)
+        return accumulation
+
+    def record_to(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        every: int = 1,
+        layers: str | Sequence[str] | None = None,
+        resume: bool = False,
+    ) -> Recorder:
+        """Write what the model does to a folder while it runs, and keep no states in memory.
+
+        When a forward pass returns, its states are on the disk: a process that is killed loses the
+        batch in flight and nothing else. A sequence that is continued over calls is on the disk
+        as far as its first call goes, and whole when it has ended. What was recorded before stays
+        in the probe as it is.
+
+        Parameters
+        ----------
+        folder : path
+            Gets a folder for each recurrence, with shards and a manifest.
+            :func:`dynprobe.load` reads it.
+        every : int
+            Batches of one shard. More make fewer and larger files; those that have not made a
+            shard yet are in memory, and lost with the process.
+        layers : str or sequence of str, optional
+            Keys of recurrences; all by default. The others are not recorded meanwhile.
+        resume : bool
+            Append to a folder that is there.
+
+        Returns
+        -------
+        Recorder
+            A context manager that writes what is left and ends it.
+
+        Raises
+        ------
+        FileFormatError
+            If the folder is there and `resume` was not given, or it holds something else.
+        WriteError
+            From a forward pass, if the disk is full. Everything before it is kept.
+
+        Examples
+        --------
+        >>> import tempfile, torch, dynprobe
+        >>> model = torch.nn.GRU(4, 8, batch_first=True)
+        >>> folder = tempfile.mkdtemp()
+        >>> with dynprobe.attach(model) as probe, probe.record_to(f"{folder}/run"):
+        ...     for seed in range(3):
+        ...         _ = model(torch.randn(16, 50, 4))
+        >>> len(dynprobe.load(f"{folder}/run"))
+        48
+        """
+        from dynprobe.shards.recorder import Recorder
+
+        keys, leave = self._keys(layers), self._flow.leave
+        recorder = Recorder(Path(folder), keys, every=every, resume=resume, leave=leave)
+        self._flow.join(recorder)
+        return recorder
+
+    def _keys(self, layers: str | Sequence[str] | None) -> list[str]:
+        """Keys of the recurrences that names stand for; all of them for None."""
+        if layers is None:
+            return [key for layer in self._layers.values() for key in layer.keys]
+        return [self._find(n)[0] for n in ([layers] if isinstance(layers, str) else layers)]
+
+    def _readout_of(self, key: str, recording: Recording) -> Readout | str:
+        """The readout that was found with a recording, or why there is none."""
+        unknown = "it was not looked for"
+        return recording.readout or self._no_readout.get(key, unknown)
+
     def _warn_if_stale(self, name: str) -> None:
         _, layer, _ = self._find(name)
         if layer.calls[-1].call.version != weights_version(layer.module):
@@ -510,6 +659,7 @@ class Probe:
         for layer in self._layers.values():
             layer.calls.clear()
             layer.trouble = None
+        self._flow.forget()
         self._tracer.reset()
         self._tracer.budget.used = 0
         self._recordings.clear()

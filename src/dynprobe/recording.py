@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from dynprobe.arrays import checked_lengths, fit_time, last_valid, own_floating, own_tensor
 from dynprobe.errors import BudgetError, LargeStatesError, NonFiniteStatesError, ShapeError
 from dynprobe.readout import Readout
 from dynprobe.recurrences.base import check_width
@@ -84,7 +84,11 @@ class Recording:
         The linear readout, where it is known.
     meta : RecordingMeta
         Layer, layout, names.
+    damaged : tuple of str
+        What could not be read of a folder, and why.
     """
+
+    damaged: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -129,7 +133,7 @@ class Recording:
         self.formed_bytes = 0
         self.meta = meta
         self.form, self.scale = form, scale
-        self.lengths = _lengths(lengths, sequences, time)
+        self.lengths = checked_lengths(lengths, sequences, time)
         self.steps = steps
         self.initial = initial
         self.inputs = inputs
@@ -237,6 +241,10 @@ class Recording:
                 "rec.form_states(budget='16 GiB') forms them."
             )
 
+    def has(self, name: str) -> bool:
+        """Whether there are inputs, tokens, labels or logits."""
+        return getattr(self, name) is not None
+
     @property
     def has_factors(self) -> bool:
         """Whether the states follow from factors: a rank-one recurrence whose inputs are known."""
@@ -317,7 +325,7 @@ class Recording:
         ShapeError
             If the shapes do not belong together.
         """
-        x = _floating(states)
+        x = own_floating(states)
         meta = RecordingMeta(
             layer,
             layout or Layout.of(s=x.shape[-1] if x.dim() else 0),
@@ -329,11 +337,11 @@ class Recording:
         recording = cls(
             x,
             meta,
-            inputs=None if inputs is None else _floating(inputs),
-            initial=None if initial is None else _floating(initial),
-            tokens=None if tokens is None else _tensor(tokens),
-            labels=None if labels is None else _tensor(labels),
-            logits=None if logits is None else _floating(logits),
+            inputs=None if inputs is None else own_floating(inputs),
+            initial=None if initial is None else own_floating(initial),
+            tokens=None if tokens is None else own_tensor(tokens),
+            labels=None if labels is None else own_tensor(labels),
+            logits=None if logits is None else own_floating(logits),
         )
         return recording if lengths is None else recording.annotate(lengths=lengths)
 
@@ -367,14 +375,14 @@ class Recording:
         for name, value in (("tokens", tokens), ("labels", labels), ("logits", logits)):
             if value is None:
                 continue
-            x = _tensor(value)
+            x = own_tensor(value)
             if x.dim() == 0 or x.shape[0] != n:
                 raise ShapeError(
                     f"{name} describe {x.shape[0] if x.dim() else 0} sequences, but the recording "
                     f"holds {n}: one entry for each recorded sequence, in the order of the calls."
                 )
             if name == "tokens":
-                x = _fit_time(x, n, time)
+                x = fit_time(x, n, time)
             if name == "logits" and x.dim() == 3 and x.shape[1] != time:
                 raise ShapeError(
                     f"logits have {x.shape[1]} steps, but the recording has {time}: give "
@@ -387,15 +395,19 @@ class Recording:
                     f"Lengths cannot be added to a recording of {self.meta.store}: give them to "
                     "the model, or name the argument with attach(..., lengths=)."
                 )
-            self.lengths = _lengths(_tensor(lengths), n, time)
-            # not by multiplication: what is padded may hold NaN
-            valid = self.mask[..., None]
-            self._factors = None
-            if self._kept is not None:
-                self._kept = torch.where(valid, self._kept, 0)
-            if self.inputs is not None:
-                self.inputs = torch.where(valid, self.inputs, 0)
+            self._shorten(checked_lengths(own_tensor(lengths), n, time))
         return self
+
+    def _shorten(self, lengths: Tensor) -> None:
+        """Take other lengths, and clear what lies behind them."""
+        self.lengths = lengths
+        # not by multiplication: what is padded may hold NaN
+        valid = self.mask[..., None]
+        self._factors = None
+        if self._kept is not None:
+            self._kept = torch.where(valid, self._kept, 0)
+        if self.inputs is not None:
+            self.inputs = torch.where(valid, self.inputs, 0)
 
     @property
     def layer(self) -> str:
@@ -427,7 +439,7 @@ class Recording:
                     f"No state of {self.layer!r} was kept: its sequences are shorter than "
                     f"{self.meta.store.every} tokens."
                 )
-            return _last(self._kept, self.lengths)
+            return last_valid(self._kept, self.lengths)
         return self.factors.at(self.lengths[:, None] - 1)[:, 0]
 
     @property
@@ -435,7 +447,7 @@ class Recording:
         """(sequences, classes), the logits at the last valid step; None without logits."""
         if self.logits is None or self.logits.dim() == 2:
             return self.logits
-        return _last(self.logits, self.lengths)
+        return last_valid(self.logits, self.lengths)
 
     @property
     def before(self) -> Tensor:
@@ -664,17 +676,22 @@ class Recording:
         Tensor
             (n, state_dim).
         """
-        states = self.flat()
-        if len(states) == 0:
+        count = int(self.lengths.sum())
+        if count == 0:
             raise ShapeError("The recording holds no valid step to sample from.")
         generator = torch.Generator().manual_seed(seed)
-        if n <= len(states):
-            index = torch.randperm(len(states), generator=generator)[:n]
+        if n <= count:
+            index = torch.randperm(count, generator=generator)[:n]
         else:
-            index = torch.randint(len(states), (n,), generator=generator)
-        drawn = states[index.to(states.device)]
+            index = torch.randint(count, (n,), generator=generator)
+        drawn = self._valid_rows(index)
         jitter = torch.randn(drawn.shape, generator=generator, dtype=drawn.dtype)
         return drawn + noise * jitter.to(drawn.device)
+
+    def _valid_rows(self, index: Tensor) -> Tensor:
+        """Some of the rows of :meth:`flat`."""
+        states = self.flat()
+        return states[index.to(states.device)]
 
     def batches(self, size: int = 256) -> Iterator[Recording]:
         """Cut into recordings of at most `size` sequences."""
@@ -767,59 +784,10 @@ class Recording:
         return some
 
     def __repr__(self) -> str:
-        also = [n for n in ("inputs", "tokens", "labels", "logits") if getattr(self, n) is not None]
+        also = [n for n in ("inputs", "tokens", "labels", "logits") if self.has(n)]
         store = self.meta.store
         kept = "" if self.complete else f", kept: {store}"
         return (
             f"Recording({self.layer!r}: {len(self)} sequences, {int(self.lengths.sum())} states "
             f"of {self.layout}{', with ' + ', '.join(also) if also else ''}{kept})"
         )
-
-
-def _tensor(value: Any) -> Tensor:
-    # a copy in every case: a recording never shares memory with what the caller may change
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    try:
-        return torch.from_numpy(np.array(value))
-    except (ValueError, TypeError) as error:
-        raise ShapeError(
-            f"These values do not make one array: {error}. Pad sequences of different length to "
-            "one length and say how long each is with lengths="
-        ) from error
-
-
-def _floating(value: Any) -> Tensor:
-    x = _tensor(value)
-    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
-
-
-def _lengths(lengths: Tensor | None, sequences: int, time: int) -> Tensor:
-    if lengths is None:
-        return torch.full((sequences,), time, dtype=torch.int64)
-    out = lengths.to("cpu", torch.int64)
-    if out.shape != (sequences,):
-        raise ShapeError(
-            f"lengths have shape {tuple(out.shape)}; one number per sequence is needed, "
-            f"({sequences},)."
-        )
-    if sequences and (int(out.min()) < 0 or int(out.max()) > time):
-        raise ShapeError(
-            f"lengths lie between {int(out.min())} and {int(out.max())}, but the recording has "
-            f"{time} steps."
-        )
-    return out
-
-
-def _fit_time(tokens: Tensor, sequences: int, time: int) -> Tensor:
-    if tokens.dim() != 2 or tokens.shape[1] > time:
-        raise ShapeError(
-            f"tokens have shape {tuple(tokens.shape)}; (sequences, time) is needed with at most "
-            f"({sequences}, {time})."
-        )
-    return torch.nn.functional.pad(tokens, (0, time - tokens.shape[1]))
-
-
-def _last(x: Tensor, lengths: Tensor) -> Tensor:
-    index = (lengths.to(x.device) - 1).clamp(min=0)
-    return x[torch.arange(x.shape[0], device=x.device), index]

@@ -1,6 +1,7 @@
 """Recordings on disk: one safetensors file, metadata as JSON in its header, no pickle.
 
-Nothing in a file is ever executed: tensors are read by safetensors, the rest by json.
+Nothing in a file is ever executed: tensors are read by safetensors, the rest by json. The header
+holds a checksum of the whole file.
 """
 
 from __future__ import annotations
@@ -11,25 +12,33 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from dynprobe.atomic import whole_file
-from dynprobe.errors import DynprobeError, FileFormatError
+from dynprobe.atomic import durable_file
+from dynprobe.checked_file import check, read_header, write_checked
+from dynprobe.errors import DynprobeError, FileFormatError, WriteError
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
 from dynprobe.recurrences.layout import Layout
 from dynprobe.recurrences.rank_one import RankOne
 from dynprobe.store import Store
 
-FORMAT = 2
+FORMAT = 3
 _KEY = "dynprobe"
 #: Tensors of a recording, by the names of their arguments.
 _TENSORS = ("lengths", "initial", "inputs", "tokens", "labels", "logits", "steps", "scale")
 
 
 def save(recording: Recording, path: str | os.PathLike[str]) -> Path:
-    """Write `recording`; the file appears whole or not at all."""
+    """Write `recording`; the file appears whole or not at all.
+
+    Raises
+    ------
+    FileFormatError
+        If the folder does not exist.
+    WriteError
+        If it cannot be written, as to a full disk.
+    """
     target = Path(path)
     if not target.suffix:
         target = target.with_suffix(".safetensors")
@@ -37,23 +46,40 @@ def save(recording: Recording, path: str | os.PathLike[str]) -> Path:
         raise FileFormatError(
             f"Cannot save to {target}: the folder {target.parent} does not exist. Create it first."
         )
-    tensors: dict[str, Tensor] = {
-        name: value.detach().cpu().contiguous().clone()
-        for name in _TENSORS
-        if (value := getattr(recording, name)) is not None
+    tensors = tensors_of(recording) | constants_of(recording)
+    header = {"format": FORMAT, **header_of(recording)}
+    try:
+        with durable_file(target) as file:
+            write_checked(file, tensors, {_KEY: json.dumps(header)})
+    except OSError as error:
+        raise WriteError(
+            f"{target} could not be written: {error.strerror or error}. Nothing of it is left, a "
+            "file that was there before is as it was, and the recording is in memory as before."
+        ) from error
+    return target
+
+
+def tensors_of(recording: Recording) -> dict[str, Tensor]:
+    """What a recording has of each sequence, by the names that :func:`build` takes."""
+    named = {name: getattr(recording, name) for name in _TENSORS}
+    return {n: x for n, x in {**named, "states": recording.kept}.items() if x is not None}
+
+
+def constants_of(recording: Recording) -> dict[str, Tensor]:
+    """What it has once: readout, and directions that states were projected on."""
+    directions, readout = recording.meta.store.project, recording.readout
+    found = {
+        "directions": directions if isinstance(directions, Tensor) else None,
+        "readout.weight": None if readout is None else readout.weight,
+        "readout.bias": None if readout is None else readout.bias,
     }
-    if recording.kept is not None:
-        tensors["states"] = recording.kept.detach().cpu().contiguous().clone()
-    if isinstance(recording.meta.store.project, Tensor):
-        tensors["directions"] = recording.meta.store.project.detach().cpu().contiguous().clone()
-    readout = recording.readout
-    if readout is not None:
-        tensors["readout.weight"] = readout.weight.detach().cpu().contiguous().clone()
-        if readout.bias is not None:
-            tensors["readout.bias"] = readout.bias.detach().cpu().contiguous().clone()
-    meta = recording.meta
-    header = {
-        "format": FORMAT,
+    return {name: x for name, x in found.items() if x is not None}
+
+
+def header_of(recording: Recording) -> dict[str, Any]:
+    """Everything else, ready for JSON."""
+    meta, readout = recording.meta, recording.readout
+    return {
         "layer": meta.layer,
         "layout": [[name, list(shape)] for name, shape in meta.layout.parts],
         "vocabulary": meta.vocabulary,
@@ -65,18 +91,17 @@ def save(recording: Recording, path: str | os.PathLike[str]) -> Path:
         "form": None if recording.form is None else recording.form.to_dict(),
         "readout": None if readout is None else readout.name,
     }
-    with whole_file(target) as part:
-        save_file(tensors, part, metadata={_KEY: json.dumps(header)})
-    return target
 
 
-def load(path: str | os.PathLike[str]) -> Recording:
+def load(path: str | os.PathLike[str], *, verify: bool = True) -> Recording:
     """Read a recording that :meth:`Recording.save` wrote.
 
     Parameters
     ----------
     path : path
         With or without the ".safetensors" suffix.
+    verify : bool
+        Read the whole file against its checksum first.
 
     Raises
     ------
@@ -104,7 +129,18 @@ def load(path: str | os.PathLike[str]) -> Recording:
             "come in through Recording.from_arrays()."
         )
     try:
-        return _build(json.loads(metadata[_KEY]), tensors)
+        header = json.loads(metadata[_KEY])
+        if header["format"] != FORMAT:
+            raise FileFormatError(
+                f"This recording has format {header['format']}, and this version of dynprobe "
+                f"reads format {FORMAT}. Install a newer dynprobe."
+            )
+        if verify:
+            try:
+                check(source, read_header(source))
+            except FileFormatError as error:
+                raise FileFormatError(f"The recording {source} {error}.") from None
+        return build(header, tensors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, FileFormatError):
             raise
@@ -112,12 +148,8 @@ def load(path: str | os.PathLike[str]) -> Recording:
         raise FileFormatError(f"The recording {source} is damaged: {reason}") from error
 
 
-def _build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Recording:
-    if header["format"] != FORMAT:
-        raise FileFormatError(
-            f"This recording has format {header['format']}, and this version of dynprobe reads "
-            f"format {FORMAT}. Install a newer dynprobe."
-        )
+def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Recording:
+    """A recording of its header and its tensors; whatever is wrong with them raises."""
 
     def names(key: str) -> tuple[str, ...] | None:
         return None if header[key] is None else tuple(str(x) for x in header[key])

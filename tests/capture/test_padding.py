@@ -10,7 +10,7 @@ from torch import nn
 
 import dynprobe
 from dynprobe.capture.padding import padded_by_tokens, padded_by_zeros
-from dynprobe.errors import RecordingWarning
+from dynprobe.errors import NothingRecordedError, RecordingWarning
 
 
 class Classifier(nn.Module):
@@ -108,6 +108,8 @@ def test_zeros_between_other_inputs_are_inputs():
 
 def test_a_device_without_autocast_is_no_trouble_to_the_forward_pass():
     rnn = nn.GRU(3, 4, batch_first=True, device="meta")
-    with dynprobe.attach(rnn):
+    with dynprobe.attach(rnn) as probe:
         out, _ = rnn(torch.zeros(2, 5, 3, device="meta"))
     assert out.shape == (2, 5, 4)
+    with pytest.raises(NothingRecordedError, match="'gru' ran on the meta device"):
+        probe.recording()

@@ -225,9 +225,21 @@ class InPlace(Mean):
         return acc[0], acc[1] + len(flat)
 
 
+class LooksBack(Mean):
+    def finalize(self, acc, ctx):
+        return Found(acc[0] / ctx.recording.lengths.sum())
+
+
+class LooksBackAndFails(Mean):
+    def finalize(self, acc, ctx):
+        return Found(ctx.recording.lengths.max())
+
+
 @pytest.mark.parametrize(
     ("cls", "name", "message"),
     [
+        (LooksBack, "states_may_have_gone_by", "put what it needs into acc"),
+        (LooksBackAndFails, "states_may_have_gone_by", "put what it needs into acc"),
         (MeanOfMeans, "batches_add_up", "Three batches give another result than one"),
         (MeanOfMeans, "empty_batches_add_nothing", "A batch without sequences"),
         (Last, "merge_is_commutative", "merge(a, b) and merge(b, a)"),

@@ -82,7 +82,7 @@ class Context:
             return self._recurrence is not None
         if requirement == "readout":
             return not isinstance(self._readout, str)
-        return getattr(self.recording, requirement) is not None
+        return self.recording.has(requirement)
 
     def missing(self, requirement: str) -> str:
         """Why a requirement is not met, for the report."""
@@ -138,7 +138,11 @@ class StreamingAnalyzer(Analyzer):
 
     @abstractmethod
     def finalize(self, acc: Any, ctx: Context) -> Any:
-        """Return the result."""
+        """Return the result.
+
+        Where the states went by, fed by :meth:`dynprobe.Probe.accumulate`, the recording of `ctx`
+        holds no sequence any more.
+        """
 
     def analyze(self, ctx: Context) -> Any:
         """Feed the recording batch by batch."""

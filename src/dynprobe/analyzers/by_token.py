@@ -36,9 +36,20 @@ class ByToken:
         ids, index, counts = tokens.unique(return_inverse=True, return_counts=True)
         return cls(ids, counts, index, mask)
 
-    def mean(self, values: Tensor) -> Tensor:
-        """(sequences, time, m) -> the mean over each token's steps, float64, (tokens, m)."""
+    def total(self, values: Tensor) -> Tensor:
+        """(sequences, time, m) -> the sum over each token's steps, float64, (tokens, m)."""
         some = values[self._mask].to("cpu", torch.float64)
         total = torch.zeros(len(self.ids), some.shape[1], dtype=torch.float64)
-        out: Tensor = total.index_add_(0, self._index, some) / self.counts[:, None]
-        return out
+        return total.index_add_(0, self._index, some)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """(sequences, time, m) -> the mean over each token's steps, float64, (tokens, m)."""
+        return self.total(values) / self.counts[:, None]
+
+
+def token_names(ids: Tensor, vocabulary: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Names of tokens; those that the vocabulary lacks go by their numbers."""
+    return tuple(
+        vocabulary[i] if vocabulary is not None and 0 <= i < len(vocabulary) else str(i)
+        for i in ids.tolist()
+    )

@@ -53,10 +53,11 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Clouds:
-    """The accumulator: visited and final states."""
+    """The accumulator: visited and final states, and the largest label, -1 without labels."""
 
     visited: Cloud
     final: Cloud
+    largest_label: int = -1
 
 
 class ManifoldDimension(StreamingAnalyzer):
@@ -66,13 +67,17 @@ class ManifoldDimension(StreamingAnalyzer):
     ----------
     sample : int
         How many states of each kind are kept for the interval and for the null.
+    single : bool
+        Products of float32 states in float32, for long runs: see
+        :meth:`dynprobe.geometry.moments.Moments.of`.
     """
 
     name = "manifold_dimension"
     requires = frozenset({"kept"})
 
-    def __init__(self, sample: int = 1000) -> None:
+    def __init__(self, sample: int = 1000, *, single: bool = False) -> None:
         self.sample = sample
+        self.single = single
 
     def init(self, meta: RecordingMeta) -> Clouds:
         size = meta.layout.size
@@ -82,20 +87,20 @@ class ManifoldDimension(StreamingAnalyzer):
     def update(self, acc: Clouds, chunk: Recording) -> Clouds:
         ended = (chunk.lengths > 0).to(chunk.final.device)
         visited, final = acc.visited, acc.final
+        of_visited = Moments.of(chunk.flat(), single=self.single)
+        of_final = Moments.of(chunk.final[ended], single=self.single)
         return Clouds(
-            Cloud(
-                visited.moments.merge(Moments.of(chunk.flat())), visited.sample.add_visited(chunk)
-            ),
-            Cloud(
-                final.moments.merge(Moments.of(chunk.final[ended])), final.sample.add_final(chunk)
-            ),
+            Cloud(visited.moments.merge(of_visited), visited.sample.add_visited(chunk)),
+            Cloud(final.moments.merge(of_final), final.sample.add_final(chunk)),
+            max(acc.largest_label, _largest_label(chunk)),
         )
 
     def merge(self, a: Clouds, b: Clouds) -> Clouds:
-        return Clouds(a.visited.merge(b.visited), a.final.merge(b.final))
+        largest = max(a.largest_label, b.largest_label)
+        return Clouds(a.visited.merge(b.visited), a.final.merge(b.final), largest)
 
     def finalize(self, acc: Clouds, ctx: Context) -> ManifoldDimensionResult:
-        n_classes = _n_classes(ctx)
+        n_classes = _n_classes(ctx, acc.largest_label)
         return ManifoldDimensionResult(
             visited=acc.visited.dimension(n_classes, ctx.seed),
             final=(
@@ -105,16 +110,23 @@ class ManifoldDimension(StreamingAnalyzer):
         )
 
 
-def _n_classes(ctx: Context) -> int | None:
+def _largest_label(chunk: Recording) -> int:
+    labels = chunk.labels
+    if labels is None or labels.is_floating_point() or labels.numel() == 0:
+        return -1
+    return int(labels.max())
+
+
+def _n_classes(ctx: Context, largest_label: int) -> int | None:
     """Number of classes: from the readout, the class names, the logits or the labels."""
     if ctx.has("readout"):
         n = ctx.readout.n_classes
     elif ctx.recording.meta.classes is not None:
         n = len(ctx.recording.meta.classes)
-    elif ctx.recording.logits is not None:
-        n = ctx.recording.logits.shape[-1]
-    elif ctx.recording.labels is not None and not ctx.recording.labels.is_floating_point():
-        n = int(ctx.recording.labels.max()) + 1
+    elif (logits := ctx.recording[:1].logits) is not None:
+        n = logits.shape[-1]
+    elif largest_label >= 0:
+        n = largest_label + 1
     else:
         return None
     return max(n, 2)  # one logit tells two classes apart

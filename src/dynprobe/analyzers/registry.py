@@ -16,11 +16,15 @@ AnalyzerClass = TypeVar("AnalyzerClass", bound=type[Analyzer])
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """An analyzer of this package, by where it lives."""
+    """An analyzer of this package, by where it lives.
+
+    One that does not run `unasked` is meant for a run that keeps no states, or gives much.
+    """
 
     name: str
     module: str
     attribute: str
+    unasked: bool = True
 
     def load(self) -> type[Analyzer]:
         """Import it."""
@@ -43,6 +47,9 @@ BUILT_IN = {
         BuiltIn("order_shuffle", f"{_HERE}.order_shuffle", "OrderShuffle"),
         BuiltIn("word_counts", f"{_HERE}.word_counts", "WordCounts"),
         BuiltIn("bag_of_words", f"{_HERE}.bag_of_words", "BagOfWords"),
+        BuiltIn("final_states", f"{_HERE}.final_states", "FinalStates", unasked=False),
+        BuiltIn("sampled_states", f"{_HERE}.sampled_states", "SampledStates", unasked=False),
+        BuiltIn("token_pushes", f"{_HERE}.token_pushes", "TokenPushes", unasked=False),
     )
 }
 _REGISTERED: dict[str, type[Analyzer]] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dynprobe.analyzers.by_token import ByToken
+from dynprobe.analyzers.by_token import ByToken, token_names
 from dynprobe.analyzers.results import Result
 from dynprobe.analyzers.slow_modes import SlowModes
 from dynprobe.dynamics.linearization import Linearization
@@ -103,13 +103,10 @@ def deflections(
             selected.append((select @ push[known].unsqueeze(-1)).squeeze(-1).mean(0))
         selection.append((by_mode @ offset.to(by_mode.dtype)).squeeze(-1).abs().mean(0))
         error.append(relative((push - moved).norm(dim=1).mean(), moved.norm(dim=1).mean(), level))
-    names = rec.meta.vocabulary
     of_points = {"exact": exact, "linear": linear, "selected": selected}
     means = {name: torch.stack(pushes) for name, pushes in of_points.items()}
     return Deflections(
-        tokens=tuple(
-            names[i] if names is not None and i < len(names) else str(i) for i in ids.tolist()
-        ),
+        tokens=token_names(ids, rec.meta.vocabulary),
         counts=counts,
         visited=steps @ plane.T,
         visited_length=steps.norm(dim=1),

@@ -13,6 +13,7 @@ from dynprobe.capture.layer import Layer, TracedCall, streams_of
 from dynprobe.capture.padding import padded_by_tokens, padded_by_zeros
 from dynprobe.capture.valid import valid_steps
 from dynprobe.errors import RecordingWarning
+from dynprobe.joining import along_batch, along_time, cat, common_scale
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording, RecordingMeta
 from dynprobe.recurrences.observer import Segment
@@ -126,7 +127,7 @@ def assemble(
     if len({p.form is None for p in joined}) > 1:  # some had to be formed: all are
         joined = [p.formed(None) for p in joined]
     time = max(p.rows.shape[1] for p in joined)
-    states = _along_time([p.states for p in joined], time)
+    states = along_time([p.states for p in joined], time)
     if states is not None and meta.store.what == FACTORS:
         notes.append("not of rank one, or not one trajectory: every state was kept, no factors")
         meta = replace(meta, store=replace(meta.store, what=STATES))
@@ -139,28 +140,18 @@ def assemble(
         states,
         meta,
         lengths=torch.cat([p.lengths for p in joined]),
-        inputs=_along_time([p.inputs for p in joined], time),
-        initial=_along_batch([p.initial for p in joined]),
-        tokens=_along_time([p.tokens for p in joined], time),
-        labels=_along_batch([p.labels for p in joined]),
-        logits=_along_time(logits, time) if per_step else _along_batch(logits),
-        steps=_along_time([p.steps for p in joined], time),
+        inputs=along_time([p.inputs for p in joined], time),
+        initial=along_batch([p.initial for p in joined]),
+        tokens=along_time([p.tokens for p in joined], time),
+        labels=along_batch([p.labels for p in joined]),
+        logits=along_time(logits, time) if per_step else along_batch(logits),
+        steps=along_time([p.steps for p in joined], time),
         form=joined[0].form,
-        scale=_scale(joined),
+        scale=common_scale([(p.scale, p.batch) for p in joined]),
         readout=readout,
     )
     recording.budget = budget
     return recording
-
-
-def _scale(pieces: list[Piece]) -> Tensor | None:
-    """One scale for all, or one a sequence where the weights changed between the calls."""
-    scales = [p.scale for p in pieces if p.scale is not None]
-    if not scales:
-        return None
-    if all(torch.equal(s, scales[0]) for s in scales):
-        return scales[0]
-    return torch.cat([s.expand(p.batch, *s.shape) for p, s in zip(pieces, scales, strict=True)])
 
 
 def _groups(layer: Layer, suffix: str, stream: list[TracedCall]) -> list[list[TracedCall]]:
@@ -197,7 +188,7 @@ def _piece(
         )
     rearranged = any(traced.rearranged for traced in group)
     given = [s.inputs for s in segments if s.inputs is not None]
-    inputs = _cat(given, dim=1) if len(given) == len(segments) else None
+    inputs = cat(given, dim=1) if len(given) == len(segments) else None
     kept = _kept(group, segments)
     if inputs is None and kept is None:
         notes.append("inputs unknown: dropout between the layers was active")
@@ -269,7 +260,7 @@ def _states(group: list[TracedCall], segments: list[Segment]) -> Tensor | None:
     """States of calls one after another; None where one trajectory follows from all inputs."""
     formed = [s.states for s in segments if s.states is not None]
     if formed:
-        return _cat(formed, dim=1)
+        return cat(formed, dim=1)
     first = segments[0].scale
     assert first is not None
     same = all(s.scale is not None and torch.equal(s.scale, first) for s in segments)
@@ -487,35 +478,4 @@ def _one_trajectory(pieces: list[Piece]) -> list[Piece]:
             rows = torch.arange(last.batch, device=states.device)
             end = states[rows, (last.lengths - 1).clamp(min=0).to(states.device)]
         out.append(piece.formed(end))
-    return out
-
-
-def _cat(parts: list[Tensor], dim: int) -> Tensor:
-    """Concatenate; a single part is not copied, unless it is bound to inference mode."""
-    if len(parts) == 1 and not parts[0].is_inference():
-        return parts[0]
-    return torch.cat(parts, dim=dim)
-
-
-def _along_time(values: list[Tensor | None], time: int) -> Tensor | None:
-    """Concatenate along sequences, time padded with zeros; None if a part is unknown."""
-    given = [v for v in values if v is not None]
-    if len(given) < len(values) or len({v.shape[2:] for v in given}) > 1:
-        return None
-    return _cat([_pad(v, time) for v in given], dim=0)
-
-
-def _along_batch(values: list[Tensor | None]) -> Tensor | None:
-    """Concatenate along sequences; None if a part is unknown or the shapes differ."""
-    given = [v for v in values if v is not None]
-    if len(given) < len(values) or len({v.shape[1:] for v in given}) > 1:
-        return None
-    return torch.cat(given)
-
-
-def _pad(x: Tensor, time: int) -> Tensor:
-    if x.shape[1] == time:
-        return x
-    out = x.new_zeros(x.shape[0], time, *x.shape[2:])
-    out[:, : x.shape[1]] = x
     return out

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -68,6 +70,8 @@ class Tracer:
         self.model = model
         self.layers = layers
         self.forwards = 0
+        #: What the last forward pass that did not end well said.
+        self.raised: str | None = None
         self.store = store
         self.budget = budget
         self._detach = detach
@@ -75,6 +79,7 @@ class Tracer:
         # one stack of forward passes a thread; an inner forward of the model has its own
         self._local = threading.local()
         self._forced: set[str] | None = None
+        self._told: weakref.WeakMethod[Callable[[], None]] | None = None
         self._handles = Handles()
         for layer in layers.values():
             for recurrence in layer.recurrences.values():
@@ -119,6 +124,15 @@ class Tracer:
 
         return end
 
+    def tell(self, method: Callable[[], None]) -> None:
+        """Call a bound method, held weakly, whenever a forward pass has ended."""
+        self._told = weakref.WeakMethod(method)
+
+    def _ended(self) -> None:
+        method = None if self._told is None else self._told()
+        if method is not None and self._current is None:
+            method()
+
     @property
     def _stack(self) -> list[Forward]:
         if not hasattr(self._local, "stack"):
@@ -146,6 +160,8 @@ class Tracer:
             return
         forward = self._stack.pop()
         if not forward.complete:
+            error = sys.exc_info()[1]  # this hook runs while it is on its way
+            self.raised = None if error is None else f"{type(error).__name__}: {error}"
             self._forget(forward)
             return
         with torch.no_grad(), suppress(Exception):  # unconfirmed, a readout is taken with care
@@ -155,6 +171,7 @@ class Tracer:
         forward.runs = {name: len(streams_of(calls)) for name, calls in forward.calls.items()}
         forward.calls.clear()  # they point back here
         self.forwards += 1
+        self._ended()
 
     def _forget(self, forward: Forward) -> None:
         """Drop what was seen of a forward that raised: layers keep the same sequences."""
@@ -187,6 +204,7 @@ class Tracer:
             self._keep(layer, call, args, kwargs)
         if layer.trouble is None:
             self._traps.look(layer.observer, call, layer.calls[-1].forward)
+        self._ended()
 
     def _on_layer(
         self,
@@ -203,6 +221,7 @@ class Tracer:
             call = layer.observer.observe(module, args, kwargs, output)
             call = replace(call, autocast=autocast)
             self._keep(layer, call, args, kwargs)
+        self._ended()
 
     @contextmanager
     def _quietly(self, layer: Layer) -> Iterator[bool]:
@@ -231,7 +250,7 @@ class Tracer:
         kwargs: Mapping[str, Any],
     ) -> None:
         # a layer that is called on its own, not through the model, has a forward to itself
-        forward = self._current or Forward()
+        forward = self._current or Forward(complete=True)
         given = args[0] if args else next(iter(kwargs.values()), None)
         handed_on = self._handed_on(layer, call)
         continues = self._continues(layer, call, handed_on=handed_on)

@@ -164,16 +164,12 @@ def _some(space: _Space, seed: int) -> Tensor:
 
 def _path(recording: Recording, space: _Space, row: int) -> Tensor:
     """(time, 3), one sequence, from its initial state on where that is known."""
-    lengths = recording.lengths
+    one = recording[row : row + 1]  # the others may lie on a disk
     if space.scores is not None:
-        path: Tensor = space.scores.split(lengths.tolist())[row]
+        path: Tensor = space.scores.split(recording.lengths.tolist())[row]
     else:
-        rows = recording.states if recording.complete else recording.kept
-        assert rows is not None
-        path = space.project(rows[row, : lengths[row]])
-    if recording.initial is None:
-        return path
-    return torch.cat([space.project(recording.initial[row : row + 1]), path])
+        path = space.project(one.flat())
+    return path if one.initial is None else torch.cat([space.project(one.initial), path])
 
 
 def _top(logits: Tensor) -> Tensor:

@@ -85,5 +85,6 @@ def _checks(analyzer: AnalyzerLike, sample: Sample | None) -> list[Check]:
             "merge_is_commutative": adding.commutative,
             "merge_is_associative": adding.associative,
             "accumulators_are_not_changed": adding.pure,
+            "states_may_have_gone_by": adding.gone,
         }
     return named(cls.__name__, tests)

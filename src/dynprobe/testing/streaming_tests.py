@@ -5,28 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dynprobe.analyzers.base import Analyzer, Context, StreamingAnalyzer
+from dynprobe.analysis import Subject, run_on
+from dynprobe.analyzers.base import Analyzer, StreamingAnalyzer
+from dynprobe.analyzers.finalized import Finalized
 from dynprobe.recording import Recording
+from dynprobe.report import Report
 from dynprobe.testing.leaves import difference
 from dynprobe.testing.running import run
 from dynprobe.testing.samples import Sample
 
 #: Sums in another order round differently.
 ROUNDING = 1e-5
-
-
-class _Replay(Analyzer):
-    """Finalizes an accumulator that was made in another way."""
-
-    name = "replay"
-
-    def __init__(self, streaming: StreamingAnalyzer, accumulate: Callable[[Recording], Any]):
-        self.streaming = streaming
-        self.accumulate = accumulate
-        self.requires = streaming.requires
-
-    def analyze(self, ctx: Context) -> Any:
-        return self.streaming.finalize(self.accumulate(ctx.recording), ctx)
 
 
 class StreamingTests:
@@ -50,7 +39,7 @@ class StreamingTests:
         return acc
 
     def result(self, accumulate: Callable[[Recording], Any]) -> Any:
-        return run(_Replay(self.analyzer, accumulate), self.make())
+        return run(Finalized(self.analyzer, accumulate), self.make())
 
     def same(self, a: Any, b: Any, what: str) -> None:
         found = difference(self.result(a), self.result(b), tolerance=ROUNDING)
@@ -92,6 +81,28 @@ class StreamingTests:
 
         what = "merge(merge(a, b), c) and merge(a, merge(b, c)) give different results"
         self.same(lambda rec: merged(rec, True), lambda rec: merged(rec, False), what)
+
+    def gone(self) -> None:
+        sample = self.make()
+        rec = sample.recording
+        acc = self.of(rec, slice(None))
+        readout = rec.readout or "the recording has none"
+        subject = Subject(rec[:0], sample.recurrence, readout, gone=True)
+        report = Report()
+        finalized: Analyzer = Finalized(self.analyzer, lambda _: acc)
+        run_on(subject, {"analyzer": finalized}, report)
+        advice = "finalize() may read no sequence of ctx.recording: put what it needs into acc."
+        for failure in report.failures.values():
+            raise AssertionError(
+                f"After a run whose states have gone by it fails with {failure}. {advice}"
+            ) from failure.error
+        for result in report.results.values():  # none, if it needs another's result
+            found = difference(self.result(lambda _: acc), result, tolerance=0.0)
+            if found:
+                raise AssertionError(
+                    f"After a run whose states have gone by the result is another: {found}. "
+                    f"{advice}"
+                )
 
     def pure(self) -> None:
         def used(rec: Recording) -> Any:

@@ -1,0 +1,1 @@
+"""Analyses of a run that keep no states: accumulators, fed batch by batch."""
