@@ -58,10 +58,15 @@ KINDS = {
     "chromium": lambda: shutil.which("chromium") is not None,
     "compiler": lambda: shutil.which(os.environ.get("CXX", "g++")) is not None,
     "cuda": torch.cuda.is_available,
+    "datasets": lambda: find_spec("datasets") is not None,
     "fla": lambda: find_spec("fla") is not None,
+    "lightning": lambda: find_spec("lightning") is not None,
     "tmpfs": _tmpfs,
     "mkdocs": lambda: find_spec("mkdocs") is not None and find_spec("mkdocstrings") is not None,
+    "notebooks": lambda: find_spec("nbclient") is not None and find_spec("ipykernel") is not None,
+    "pandas": lambda: find_spec("pandas") is not None,
     "skdim": lambda: find_spec("skdim") is not None,
+    "tensorboard": lambda: find_spec("tensorboard") is not None,
     "triton": lambda: find_spec("triton") is not None,
 }
 NEEDS = "needs "

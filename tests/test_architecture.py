@@ -26,9 +26,11 @@ MAY_IMPORT = {
     "similarity": {"dynamics", "geometry"},
     "plugins": set(),
     "store": set(),
+    # tables of what is there: what makes a recording or a report, they do not know
+    "frames": {"frames", "recording"},
     "arrays": set(),
     "notebook": set(),
-    "recording": {"arrays", "notebook", "readout", "recurrences", "storage", "store"},
+    "recording": {"arrays", "frames", "notebook", "readout", "recurrences", "storage", "store"},
     "atomic": set(),
     "checked_file": set(),
     "storage": {"atomic", "checked_file", "readout", "recording", "recurrences", "store"},
@@ -61,6 +63,7 @@ MAY_IMPORT = {
         "report",
         "analyzers",
         "dynamics",
+        "frames",
         "geometry",
         "dimension",
         "recording",
@@ -106,6 +109,18 @@ MAY_IMPORT = {
         "readout",
         "recording",
         "recurrences",
+        "report",
+    },
+    "callbacks": {
+        "callbacks",
+        "analysis",
+        "analyzers",
+        "atomic",
+        "capture",
+        "dynamics",
+        "frames",
+        "plain",
+        "probe",
         "report",
     },
     "nn": {"nn", "recurrences"},
@@ -194,7 +209,17 @@ def run(code: str) -> str:
     ).stdout
 
 
-PUBLIC = {"dynprobe", "dimension", "distributed", "errors", "nn", "similarity", "tasks", "testing"}
+PUBLIC = {
+    "dynprobe",
+    "callbacks",
+    "dimension",
+    "distributed",
+    "errors",
+    "nn",
+    "similarity",
+    "tasks",
+    "testing",
+}
 
 
 @pytest.mark.parametrize(
@@ -204,7 +229,17 @@ def test_plugins_use_the_public_interface_alone(path):
     assert imports(path) <= PUBLIC
 
 
-HEAVY = ("transformers", "matplotlib", "plotly", "sklearn", "rich", "typer", "jinja2")
+HEAVY = (
+    "transformers",
+    "pandas",
+    "lightning",
+    "matplotlib",
+    "plotly",
+    "sklearn",
+    "rich",
+    "typer",
+    "jinja2",
+)
 
 
 def test_import_loads_nothing_heavy():

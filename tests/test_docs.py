@@ -21,7 +21,7 @@ from dynprobe.recurrences.registry import BUILT_IN
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 REFERENCE = "\n".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
-NAMESPACES = ("dimension", "nn", "similarity", "tasks", "testing")
+NAMESPACES = ("callbacks", "dimension", "nn", "similarity", "tasks", "testing")
 
 
 def documented(name: str) -> bool:

@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dynprobe import dimension, distributed, errors, nn, similarity, tasks, testing
+    from dynprobe import callbacks, dimension, distributed, errors, nn, similarity, tasks, testing
     from dynprobe.analysis import analyze
     from dynprobe.analyzers.base import Analyzer, Context, StreamingAnalyzer
     from dynprobe.analyzers.registry import register_analyzer
@@ -90,7 +90,16 @@ _LAZY = {
     "register_analyzer": "dynprobe.analyzers.registry",
     "register_recurrence": "dynprobe.recurrences",
 }
-_NAMESPACES = ("dimension", "distributed", "errors", "nn", "similarity", "tasks", "testing")
+_NAMESPACES = (
+    "callbacks",
+    "dimension",
+    "distributed",
+    "errors",
+    "nn",
+    "similarity",
+    "tasks",
+    "testing",
+)
 
 __all__ = [
     "Accumulation",
@@ -121,6 +130,7 @@ __all__ = [
     "as_recurrence",
     "attach",
     "attraction",
+    "callbacks",
     "compare",
     "continue_fixed_points",
     "dimension",

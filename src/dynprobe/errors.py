@@ -118,6 +118,14 @@ class CacheError(DynprobeError, TypeError):
     """A cache of another kind than the model keeps."""
 
 
+class MissingPackageError(DynprobeError, ImportError):
+    """An optional package that was asked for is not installed."""
+
+
+class TrackingWarning(UserWarning):
+    """Something could not be measured during training, which goes on."""
+
+
 class PluginWarning(UserWarning):
     """An installed plugin that cannot be used, beside everything else that can."""
 

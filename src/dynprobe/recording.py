@@ -726,6 +726,34 @@ class Recording:
 
         return save(self, path)
 
+    def to_pandas(self, components: int = 0, *, seed: int = 0) -> Any:
+        """A pandas DataFrame with one row for each valid step that was kept.
+
+        Columns: ``sequence`` and ``step``; ``token`` and, with a vocabulary, ``word``; ``label``
+        and ``prediction`` where they are known, by name where the classes have names, or
+        ``label.NAME`` and ``prediction.NAME`` where several labels may hold at once. The
+        prediction is that of the step where the model reads out every step, else that of the whole
+        sequence in each of its rows. States are left out: their principal components stand for
+        them, which form no state that is kept as factors.
+
+        Parameters
+        ----------
+        components : int
+            How many principal components to add, as ``pc1``, ``pc2``, ...
+        seed : int
+            Of the principal components of factors.
+
+        Raises
+        ------
+        MissingPackageError
+            If pandas is not installed.
+        LargeStatesError
+            If components are asked for and projections were kept.
+        """
+        from dynprobe.frames.recording import recording_frame
+
+        return recording_frame(self, components, seed)
+
     def __len__(self) -> int:
         """Number of sequences."""
         return self.shape[0]

@@ -122,6 +122,21 @@ class Report:
             }
         return out
 
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with one row a number: ``analyzer, layer, measure, value``.
+
+        Measures are called as the fields of the results, ``geometry.pair_angles[0]``; tensors of
+        more than 64 entries stay in ``report.results``. A wide table is a pivot away.
+
+        Raises
+        ------
+        MissingPackageError
+            If pandas is not installed.
+        """
+        from dynprobe.frames.report import results_frame
+
+        return results_frame(self.results)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the report.
 

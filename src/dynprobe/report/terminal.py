@@ -76,7 +76,8 @@ def render_comparison(comparison: Comparison) -> RenderableType:
 
 def as_text(shown: Any) -> str:
     """What a terminal of 100 columns would show, without colours."""
-    console = Console(width=100, force_terminal=False, no_color=True)
+    # in a notebook Rich would show a second copy of its own
+    console = Console(width=100, force_terminal=False, force_jupyter=False, no_color=True)
     with console.capture() as capture:
         console.print(shown)
     return capture.get().rstrip()

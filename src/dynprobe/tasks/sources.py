@@ -11,7 +11,7 @@ from dynprobe.tasks.classes import read_class_names
 from dynprobe.tasks.json_lines import read_json_lines
 from dynprobe.tasks.labelled_file import DELIMITERS, read_labelled_file
 from dynprobe.tasks.rows import ClassNames, Rows
-from dynprobe.tasks.tables import Table, read_table
+from dynprobe.tasks.tables import Frame, Table, as_table, read_table
 from dynprobe.tasks.trees import read_phrases, read_sentences
 
 PART_NAMES = {
@@ -47,7 +47,7 @@ class Source:
 
 
 def read_source(
-    source: str | Path | Table | Mapping[str, Table],
+    source: str | Path | Table | Frame | Mapping[str, Table | Frame],
     text_column: str,
     label_column: str,
     *,
@@ -128,7 +128,7 @@ def _find_names(path: Path) -> tuple[ClassNames | None, bool]:
     return None, False
 
 
-def _find_tables(source: Table | Mapping[str, Table]) -> dict[str, Table]:
+def _find_tables(source: Table | Frame | Mapping[str, Table | Frame]) -> dict[str, Table]:
     """Return the tables of the parts; one table alone is the training part."""
     if not isinstance(source, Mapping):
         return {"train": _table(source)}
@@ -145,13 +145,14 @@ def _find_tables(source: Table | Mapping[str, Table]) -> dict[str, Table]:
 
 
 def _table(source: object) -> Table:
-    if not isinstance(source, Table):
+    table = as_table(source)
+    if not isinstance(table, Table) or table.column_names is None:  # a stream may not know them
         raise DataError(
             f"A {type(source).__name__} is no source of labelled texts. Pass a path, or a table "
             "with column_names and columns by name such as a Hugging Face Dataset (one that is "
-            "not streamed) or DatasetDict."
+            "not streamed, or knows its columns) or DatasetDict, or a pandas DataFrame."
         )
-    return source
+    return table
 
 
 def _only(found: list[str], part: str, where: str) -> Iterable[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
-from typing import Protocol, runtime_checkable
+from types import SimpleNamespace
+from typing import Any, Protocol, runtime_checkable
 
 from dynprobe.errors import DataError
 from dynprobe.tasks.rows import ClassNames, Rows, written_labels, written_text
@@ -25,6 +27,63 @@ class Table(Protocol):
     def __getitem__(self, column: str, /) -> Iterable[object]:
         """Return a column."""
         ...
+
+
+class Frame(Protocol):
+    """What is needed of a pandas ``DataFrame``."""
+
+    @property
+    def columns(self) -> Any:
+        """The names of the columns."""
+        ...
+
+    @property
+    def dtypes(self) -> Any:
+        """Their types by name."""
+        ...
+
+    @property
+    def iloc(self) -> Any:
+        """Columns by number."""
+        ...
+
+
+class FrameTable:
+    """A pandas DataFrame as a :class:`Table`: categories are the names of the classes."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    @property
+    def column_names(self) -> list[str]:
+        """The names of the columns."""
+        return [str(name) for name in self._frame.columns]
+
+    @property
+    def features(self) -> dict[str, object]:
+        """Names of the classes of a categorical column, in the order of its categories."""
+        found: dict[str, object] = {}
+        for name, dtype in self._frame.dtypes.items():
+            categories = getattr(dtype, "categories", None)
+            if categories is not None and all(isinstance(c, str) for c in categories):
+                found[str(name)] = SimpleNamespace(names=list(categories))
+        return found
+
+    def __getitem__(self, column: str, /) -> Iterable[object]:
+        """A column as plain values; arrays, as read from Parquet, as lists."""
+        at = [i for i, name in enumerate(self.column_names) if name == column]
+        if len(at) > 1:
+            raise DataError(f"{len(at)} columns are called {column!r}. Rename all but one.")
+        values: list[Any] = self._frame.iloc[:, at[0]].tolist()
+        return [value.tolist() if hasattr(value, "tolist") else value for value in values]
+
+
+def as_table(source: object) -> object:
+    """`source`, or a pandas DataFrame as a table; pandas is not imported for it."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(source, pandas.DataFrame):
+        return FrameTable(source)
+    return source
 
 
 def read_table(

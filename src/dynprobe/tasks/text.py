@@ -17,7 +17,7 @@ from dynprobe.tasks.reduction import reduce_classes
 from dynprobe.tasks.rows import Rows
 from dynprobe.tasks.sources import Source, read_source
 from dynprobe.tasks.stratified import equal_shares
-from dynprobe.tasks.tables import Table
+from dynprobe.tasks.tables import Frame, Table
 from dynprobe.tasks.text_parts import PARTS, all_parts
 from dynprobe.tasks.text_split import TextSplit
 from dynprobe.tasks.words import PAD, SPECIAL_WORDS, frequent_words, word_ids
@@ -91,7 +91,7 @@ class TextTask:
 
 
 def text(
-    source: str | Path | Table | Mapping[str, Table],
+    source: str | Path | Table | Frame | Mapping[str, Table | Frame],
     *,
     text_column: str = "text",
     label_column: str = "label",
@@ -124,9 +124,10 @@ def text(
         Or a folder with ``train`` and, where they exist, ``validation`` (or ``valid``, ``val``,
         ``dev``) and ``test``, each with one of these endings, and a list of class names, one a
         line in label order: ``classes.txt``, or ``labels.txt`` where several labels may hold at
-        once. Or a table with ``column_names`` and columns by name, such as a Hugging Face
-        ``Dataset``, or a mapping of such tables by part, such as a ``DatasetDict``. Parts that
-        are not there are cut from the training rows.
+        once. Or a pandas ``DataFrame``, whose categories are the class names, or a table with
+        ``column_names`` and columns by name, such as a Hugging Face ``Dataset``; or a mapping of
+        such tables by part, such as a ``DatasetDict``. Parts that are not there are cut from the
+        training rows.
     text_column, label_column
         Names of the columns. Labels are integers or class names.
     multilabel
