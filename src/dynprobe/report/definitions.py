@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from dynprobe.report.summary import Row
+from dynprobe.report.summary import CLOUDS, Row
+
+#: What the table of dimensions says of each cloud of states.
+_CLOUD = (
+    "(Σ v)² / Σ v² of the variances v of {} along their principal components: how many directions "
+    "they use, unequal ones counting in part. In brackets its 95 % interval over sequences; then "
+    "components for 90 %, for 95 % and for N/(N+1) of the variance, and how many exceed what "
+    "shuffled units give."
+)
+_CLOUDS = {
+    CLOUDS.measure: "Each line below is a cloud of states, and how many dimensions it uses.",
+    "visited states": _CLOUD.format("all visited states"),
+    "final states": _CLOUD.format("the last states of all sequences"),
+    "fixed points": _CLOUD.format("the distinct certified fixed points"),
+    "fixed and slow points": _CLOUD.format("the fixed and slow points that the search found"),
+}
 
 #: By analyzer, then by the measure's name or its beginning. Others explain their own numbers.
 DEFINITIONS: dict[str, dict[str, str]] = {
@@ -14,23 +29,28 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         ),
     },
     "manifold_dimension": {
-        "participation ratio": (
-            "(Σ v)² / Σ v² of the variances v of the visited states along their principal "
-            "components: how many directions the states use, unequal ones counting in part."
-        ),
-        "components for 90 / 95 %": (
-            "Fewest principal components that together hold 90 % and 95 % of the variance of "
-            "the visited states."
-        ),
-        "components for N/(N+1)": (
-            "Fewest principal components that hold the share N/(N+1) of the variance, N the "
-            "number of classes: the threshold of Aitken et al. 2020."
-        ),
         "variance shares": "Share of the variance along each of the first principal components.",
-        "final states": (
-            "The same two numbers for the last state of each sequence: participation ratio, "
-            "and fewest components for 95 % of the variance."
+        "N - 1": (
+            "Numbers that must be remembered to tell N classes apart by their evidence: only "
+            "differences count."
         ),
+        **_CLOUDS,
+    },
+    "fixed_point_dimension": _CLOUDS,
+    "dimension_scale": {
+        "GRIDE": (
+            "Dimension from how the distance to the n-th and to the 2n-th neighbour compare, at "
+            "several n: noise shows at small n, the shape at large n."
+        ),
+        "MLE": (
+            "Dimension from the distances to the k nearest neighbours (Levina and Bickel 2004), at "
+            "several k."
+        ),
+        "local PCA": (
+            "Principal components that k neighbours of a state need, averaged over states, at "
+            "several k."
+        ),
+        "sample": "States that the curves are worked out on, chosen at random by the seed.",
     },
     "fixed_points": {
         "seeds: fixed / slow / neither": (
@@ -174,7 +194,10 @@ HEADLINES: dict[str, str] = {
         "point count once."
     ),
     "accuracy": DEFINITIONS["recording"]["accuracy"],
-    "participation ratio": DEFINITIONS["manifold_dimension"]["participation ratio"],
+    "participation ratio": (
+        "(Σ v)² / Σ v² of the variances v of the visited states along their principal "
+        "components: how many directions the states use, unequal ones counting in part."
+    ),
     "integrating modes": DEFINITIONS["integration_direction"]["integrating modes"],
 }
 
