@@ -66,9 +66,10 @@ def test_a_thousand_probes_leave_nothing_behind():
         tracemalloc.stop()
     assert hooks_of(model) == 0
     assert probes[-1]() is None
-    # one leaked hook, call or probe a cycle would be 1000 objects and some hundred kilobytes
+    # one leaked hook, call or probe a cycle would be 1000 objects and some megabytes; whatever
+    # counts the lines that are run takes some hundred kilobytes
     assert more < 100, more
-    assert grown < 100_000, grown
+    assert grown < 500_000, grown
 
 
 def test_probes_in_many_threads_see_their_own_models_and_their_own_calls():

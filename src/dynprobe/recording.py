@@ -685,12 +685,12 @@ class Recording:
             index = torch.randperm(count, generator=generator)[:n]
         else:
             index = torch.randint(count, (n,), generator=generator)
-        drawn = self._valid_rows(index)
+        drawn = self.valid_rows(index)
         jitter = torch.randn(drawn.shape, generator=generator, dtype=drawn.dtype)
         return drawn + noise * jitter.to(drawn.device)
 
-    def _valid_rows(self, index: Tensor) -> Tensor:
-        """Some of the rows of :meth:`flat`."""
+    def valid_rows(self, index: Tensor) -> Tensor:
+        """Some of the rows of :meth:`flat`, (n,) indices -> (n, state_dim)."""
         states = self.flat()
         return states[index.to(states.device)]
 

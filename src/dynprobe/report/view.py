@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynprobe.errors import BudgetError
 from dynprobe.geometry.moments import Moments
 from dynprobe.readout import Readout
 from dynprobe.recording import Recording
@@ -76,7 +77,7 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
     formed = recording.complete or recording.kept is not None
     space = _of_states(recording) if formed else _of_factors(recording, seed)
     index = _drawn(space.count, seed)
-    sample = recording.flat().cpu()[index] if formed else None
+    sample = recording.valid_rows(index).cpu() if formed else None
     points = space.at(index) if sample is None else space.project(sample)
     known = isinstance(readout, Readout)
     # one logit tells two classes apart
@@ -105,6 +106,11 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
     notes = recording.meta.notes
     if not known:
         notes = (*notes, f"readout: {readout}")
+    try:
+        explored = sample_of(recording, readout, index, points, sample, path, ends, seed=seed)
+    except BudgetError as error:  # tokens and logits of a folder that memory cannot hold
+        explored = None
+        notes = (*notes, f"nothing to explore on the page: {error}")
     return View(
         layer=recording.layer,
         states_seen=space.count,
@@ -119,7 +125,7 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
         variance_ratio=space.variance_ratio,
         accuracy=_accuracy(recording, predicted),
         notes=notes,
-        sample=sample_of(recording, readout, index, points, sample, path, ends, seed=seed),
+        sample=explored,
     )
 
 

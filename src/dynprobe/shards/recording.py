@@ -223,7 +223,7 @@ class ShardedRecording(Recording):
             self._check_budget(int(stored * share))
         return torch.cat([batch.flat() for batch in self._each()])
 
-    def _valid_rows(self, index: Tensor) -> Tensor:
+    def valid_rows(self, index: Tensor) -> Tensor:
         picked: list[Tensor] = []
         places: list[Tensor] = []
         start = 0
