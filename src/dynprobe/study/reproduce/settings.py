@@ -105,8 +105,9 @@ def full_settings() -> list[Setting]:
 def _ordered(n: int, l2: float) -> Setting:
     """Ordered classes, trained twice as long.
 
-    At step 5,000 their participation ratio is still on its way: of three classes 1.12 to 1.20 until
-    then, and 1.25 to 1.30 from step 8,000 on (``benchmarks/ordered_training.py``).
+    At step 5,000 their participation ratio is still on its way: two networks of three classes, with
+    strong words, had 1.12 to 1.20 up to step 4,500 and 1.25 to 1.30 at steps 8,500 and 9,500
+    (``benchmarks/ordered_training.py``).
     """
     settling = Settling(min_steps=9000)
     return Setting("ordered", n, l2=l2, seeds=_THREE, steps=10_000, settling=settling)
