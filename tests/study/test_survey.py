@@ -227,7 +227,8 @@ def test_an_interval_is_student_s_and_endless_values_are_said() -> None:
 
 RNN = [
     row("same answer in random order", 0.99, MODEL),
-    row("memory horizon, half lag", math.inf, MODEL),
+    row("memory horizon at lag 1", 1.0, MODEL),
+    row("memory horizon at lag 50", 0.8, MODEL),
     row("participation ratio", 2.1, STREAM),
     row("participation ratio", 2.1),
     row("share of the logits its linear readout explains", 0.95),
@@ -252,7 +253,7 @@ def test_a_network_of_which_all_rules_hold_integrates() -> None:
     ("rows", "rule", "start"),
     [
         (changed("same answer in random order", 0.9, MODEL), "counts", "gru: no."),
-        (changed("memory horizon, half lag", 12.0, MODEL), "counts", "gru: no."),
+        (changed("memory horizon at lag 50", 0.4, MODEL), "counts", "gru: no."),
         (changed("participation ratio", 2.6, STREAM), "reads out N − 1", "gru: no."),
         (changed("participation ratio", 4.0), "remembers N − 1", "gru: in part."),
         (

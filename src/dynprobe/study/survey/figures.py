@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from dynprobe.report.figures import Picture
 from dynprobe.report.figures.style import MUTED, class_colours, new_figure, style
 from dynprobe.study.survey.rows import MEMORY, MODEL, STREAM, Row, in_full
-from dynprobe.study.survey.rules import view_read
+from dynprobe.study.survey.rules import LAG, view_read
 from dynprobe.study.survey.run import Survey
 
 _MARKS = "osD^vP*X"
@@ -128,7 +128,7 @@ def _line(axes: Axes, by_x: dict[int, list[float]], label: str, colour: str, mar
 
 
 def _horizon(found: Survey) -> Figure | None:
-    n = min((r.n for r in in_full(found.rows) if r.measure.startswith(_LAG)), key=_from_three,
+    n = min((r.n for r in in_full(found.rows) if r.measure.startswith(LAG)), key=_from_three,
             default=None)  # fmt: skip
     if n is None:
         return None
@@ -137,8 +137,8 @@ def _horizon(found: Survey) -> Figure | None:
     for i, model in enumerate(found.settings.models):
         by_lag: dict[int, list[float]] = {}
         for r in _counted(found, model):
-            if r.n == n and r.notion == MODEL and r.measure.startswith(_LAG):
-                by_lag.setdefault(int(r.measure.removeprefix(_LAG)), []).append(r.value)
+            if r.n == n and r.notion == MODEL and r.measure.startswith(LAG):
+                by_lag.setdefault(int(r.measure.removeprefix(LAG)), []).append(r.value)
         if by_lag:
             _line(axes, by_lag, model, _colours(found)[model], _MARKS[i % len(_MARKS)])
     axes.axhline(0.5, color=MUTED, lw=1, ls="--")
@@ -147,9 +147,6 @@ def _horizon(found: Survey) -> Figure | None:
     axes.set_ylabel("change of the margin, that of the last word 1")
     axes.legend()
     return figure
-
-
-_LAG = "memory horizon at lag "
 
 
 def _from_three(n: int) -> tuple[int, int]:
