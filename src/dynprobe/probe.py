@@ -655,14 +655,19 @@ class Probe:
             layer.materialize()
 
     def clear(self) -> None:
-        """Forget everything recorded; the hooks stay on."""
-        for layer in self._layers.values():
-            layer.calls.clear()
-            layer.trouble = None
-        self._flow.forget()
-        self._tracer.reset()
-        self._tracer.budget.used = 0
-        self._recordings.clear()
+        """Forget everything recorded; the hooks stay on.
+
+        What is written to a folder or accumulated has it all the same, also the last batch.
+        """
+        try:
+            self._flow.forget()
+        finally:
+            for layer in self._layers.values():
+                layer.calls.clear()
+                layer.trouble = None
+            self._tracer.reset()
+            self._tracer.budget.used = 0
+            self._recordings.clear()
 
     def detach(self) -> None:
         """Take the hooks off; what was recorded stays. Calling it again does nothing."""

@@ -396,7 +396,14 @@ class Recording:
                     f"Lengths cannot be added to a recording of {self.meta.store}: give them to "
                     "the model, or name the argument with attach(..., lengths=)."
                 )
-            self._shorten(checked_lengths(own_tensor(lengths), n, time))
+            shorter = checked_lengths(own_tensor(lengths), n, time)
+            if bool((shorter > self.lengths).any()):
+                bad = int((shorter > self.lengths).nonzero()[0])
+                raise ShapeError(
+                    f"Sequence {bad} was recorded for {int(self.lengths[bad])} steps and cannot "
+                    f"have {int(shorter[bad])}: lengths can only shorten."
+                )
+            self._shorten(shorter)
         return self
 
     def _shorten(self, lengths: Tensor) -> None:

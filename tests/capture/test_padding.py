@@ -102,7 +102,11 @@ def test_zeros_between_other_inputs_are_inputs():
     pulses[:, :2] = 1
     assert padded_by_zeros(pulses) == 0  # in all of them
     pulses[0] = 1
-    assert padded_by_zeros(pulses) == 1
+    assert padded_by_zeros(pulses) == 0  # one number may well be zero
+    wide = pulses.repeat(1, 1, 3)
+    assert padded_by_zeros(wide) == 1
+    wide[1] = 0
+    assert padded_by_zeros(wide) == 0  # a trial without a stimulus
     assert padded_by_zeros(torch.zeros(2, 0, 1)) == 0
 
 

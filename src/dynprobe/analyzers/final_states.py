@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynprobe.analyzers.answers import IGNORED
 from dynprobe.analyzers.base import Context, StreamingAnalyzer
 from dynprobe.analyzers.results import Result
 from dynprobe.recording import Recording, RecordingMeta
@@ -120,8 +121,11 @@ class FinalStates(StreamingAnalyzer):
         for label in sorted(acc):
             whole = whole.merge(acc[label])
         labels = tuple(label for label in sorted(acc) if label != _NO_LABEL)
-        total = float(whole.squares.sum())
-        within = sum(float(spread.squares.sum()) for spread in acc.values())
+        labelled = Spread.of(torch.zeros(0, state_dim))
+        for label in labels:
+            labelled = labelled.merge(acc[label])
+        total = float(labelled.squares.sum())
+        within = sum(float(acc[label].squares.sum()) for label in labels)
         known = bool(labels) and total > 0
         return FinalStatesResult(
             count=whole.count,
@@ -141,4 +145,5 @@ def _labels(rec: Recording) -> Tensor:
     labels = rec.labels
     if labels is None or labels.dim() != 1 or labels.is_floating_point():
         return torch.full((len(rec),), _NO_LABEL, dtype=torch.int64)
-    return labels.to("cpu", torch.int64)
+    found = labels.to("cpu", torch.int64)
+    return torch.where(found == IGNORED, _NO_LABEL, found)

@@ -114,9 +114,15 @@ class Flow:
                 sink.take(key, chunk, ended=True)
 
     def forget(self) -> None:
-        """Drop what is open and what was recorded before, as ``probe.clear()`` does."""
-        self._before.clear()
-        self._open.clear()
+        """Hand on what is open and drop it, as ``probe.clear()`` wants it."""
+        with self._lock, _quietly(self._layers):
+            try:
+                for joined in self._joined:
+                    for key, chunk in self.unfinished(joined.sink):
+                        joined.sink.take(key, chunk, ended=True)
+            finally:
+                self._before.clear()
+                self._open.clear()
 
     def unfinished(self, sink: Sink) -> list[tuple[str, Recording]]:
         """Batches of a sink that may still go on, by their keys."""

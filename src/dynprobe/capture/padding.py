@@ -1,7 +1,7 @@
 """Sequences that look padded where nothing told their lengths.
 
-This is a guess that may only err by saying nothing: a batch of one sequence, padding in all,
-and what could be a single last step do not count.
+A guess that rather says nothing: a batch of one sequence, padding in all, and what could be a
+single last step do not count.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ def padded_by_tokens(tokens: Tensor, padding: int) -> int:
 def padded_by_zeros(inputs: Tensor) -> int:
     """How many of ``(batch, time, input_dim)`` input sequences are filled up with steps of zeros.
 
-    0 where steps of zeros also occur between others: then zero is an input like any other, as in
-    tasks whose inputs are pulses.
+    0 where steps of zeros also occur between others, or before them, or throughout a sequence, and
+    where an input is a single number: then zero is an input like any other, as in tasks of pulses.
     """
-    return _filled_up((inputs == 0).all(-1))
+    zero = (inputs == 0).all(-1)
+    if inputs.shape[-1] == 1 or zero.numel() == 0 or bool((zero[:, 0] | zero.all(1)).any()):
+        return 0
+    return _filled_up(zero)
 
 
 def _filled_up(filling: Tensor) -> int:

@@ -28,17 +28,31 @@ def recording_frame(recording: Recording, components: int, seed: int) -> Any:
         columns["token"] = tokens.numpy()
         if meta.vocabulary is not None:
             columns["word"] = _named(tokens, meta.vocabulary)
+    by_step = _of_steps(recording)
     if recording.labels is not None:
-        columns |= _answers("label", recording.labels.cpu()[sequence], meta.classes)
+        labels = recording.labels.cpu()
+        given = labels[mask] if by_step else labels[sequence]
+        columns |= _answers("label", given, meta.classes)
     if recording.logits is not None:
         logits = recording.logits.detach().cpu()
         each = logits[sequence] if logits.dim() == 2 else logits[mask]
-        several = recording.labels is not None and recording.labels.dim() == 2
+        several = recording.labels is not None and recording.labels.dim() == 2 and not by_step
         columns |= _answers("prediction", _answered(each, several), meta.classes)
     if components:
         scores = recording.pca(components, seed=seed).scores.cpu()[mask]
         columns |= {f"pc{i + 1}": scores[:, i].numpy() for i in range(scores.shape[1])}
     return data_frame(columns)
+
+
+def _of_steps(recording: Recording) -> bool:
+    """Whether each step has a label of its own, as in language models, and not each sequence."""
+    labels, logits = recording.labels, recording.logits
+    return (
+        labels is not None
+        and logits is not None
+        and logits.dim() == 3
+        and labels.shape == recording.mask.shape
+    )
 
 
 def _answered(logits: Tensor, several: bool) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynprobe.analyzers.answers import Labels
 from dynprobe.errors import BudgetError
 from dynprobe.geometry.moments import Moments
 from dynprobe.readout import Readout
@@ -123,7 +124,7 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
         mean=space.mean,
         components=space.components,
         variance_ratio=space.variance_ratio,
-        accuracy=_accuracy(recording, predicted),
+        accuracy=_accuracy(recording, final),
         notes=notes,
         sample=explored,
     )
@@ -217,8 +218,10 @@ def _trajectory_rows(recording: Recording, predicted: Tensor | None) -> list[int
     return rows
 
 
-def _accuracy(recording: Recording, predicted: Tensor | None) -> float | None:
+def _accuracy(recording: Recording, logits: Tensor | None) -> float | None:
+    """Of the last logits, where labels are classes that fit them; unknown labels do not count."""
     labels = recording.labels
-    if predicted is None or labels is None or labels.dim() != 1:
+    if logits is None or labels is None or labels.dim() != 1:
         return None
-    return float((labels.cpu() == predicted).to(torch.float64).mean())
+    known = Labels.of(labels, logits.shape[-1])
+    return known.accuracy(known.answers(logits))

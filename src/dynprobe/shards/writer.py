@@ -18,7 +18,7 @@ from dynprobe.shards.shard import ONCE, read_shard, shard_name, write_shard
 from dynprobe.storage import constants_of, header_of
 
 #: What batches of one folder have in common.
-_SAME = ("layer", "layout", "dt", "unit")
+_SAME = ("layer", "layout", "dt", "unit", "store")
 
 
 class ShardWriter:
@@ -45,6 +45,7 @@ class ShardWriter:
         self._group: list[Recording] = []
         self._changed = False
         self._open = False
+        self._new = not folder.exists()
         self._number = 0
         self._shards: dict[int, dict[str, Any]] = {}
         self._listed = -1
@@ -149,7 +150,7 @@ class ShardWriter:
         assert self._manifest is not None
         path = self.folder / shard_name(self._number)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._claim(path)
             if self._listed < 0:  # names of tokens are in the manifest alone
                 self._write_manifest()
             with durable_file(path) as file:
@@ -163,6 +164,23 @@ class ShardWriter:
             ) from error
         self._changed = False
         self._shards[self._number] = read_shard(path, verify=False).to_dict()
+
+    def _claim(self, path: Path) -> None:
+        """Make the folder, or see that nobody else has written to it meanwhile."""
+        taken = path.exists() and self._number not in self._shards
+        if self._new:
+            try:
+                self.folder.mkdir(parents=True)
+            except FileExistsError:
+                taken = True
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if taken:
+            raise FileFormatError(
+                f"Somebody else writes to {self.folder}: {path.name} is not ours. Give every "
+                "process and every probe a folder of its own. Nothing that is there was touched."
+            )
+        self._new = False
 
     def _write_manifest(self) -> None:
         assert self._manifest is not None

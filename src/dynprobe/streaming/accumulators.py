@@ -49,6 +49,8 @@ class Accumulators:
         readout: Readout | str,
     ) -> Accumulators:
         """The accumulators after one more batch; an analyzer that fails costs only itself."""
+        if int(chunk.lengths.sum()) == 0:  # such as a batch too short for every k-th state
+            return self
         values, failures = dict(self.values), dict(self.failures)
         skipped = dict(self.skipped)
         ctx = Context(
