@@ -6,7 +6,7 @@ const SPACE_LOOK = { cloud: "scatter3d", axes: [0, 1, 2], size: 2, opacity: 0.6,
 // From in front and above, so that PC 1 runs to the right as in the plane; from farther where the
 // plot is narrow.
 function fromAbove(box) {
-  const far = box.clientWidth < 450 ? 2.1 : 1.3;
+  const far = box.clientWidth < 450 ? 3.0 : 1.7;
   return { eye: { x: 0.3 * far, y: -1.4 * far, z: 1.4 * far }, center: { x: -0.12, y: 0, z: -0.1 } };
 }
 
