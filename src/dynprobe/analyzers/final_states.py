@@ -117,13 +117,12 @@ class FinalStates(StreamingAnalyzer):
     def finalize(self, acc: _ByLabel, ctx: Context) -> FinalStatesResult:
         meta = ctx.recording.meta
         state_dim = meta.store.width(meta.layout.size)
-        whole = Spread.of(torch.zeros(0, state_dim))
-        for label in sorted(acc):
-            whole = whole.merge(acc[label])
+        nothing = Spread.of(torch.zeros(0, state_dim))
         labels = tuple(label for label in sorted(acc) if label != _NO_LABEL)
-        labelled = Spread.of(torch.zeros(0, state_dim))
+        labelled = nothing
         for label in labels:
             labelled = labelled.merge(acc[label])
+        whole = labelled.merge(acc.get(_NO_LABEL, nothing))
         total = float(labelled.squares.sum())
         within = sum(float(acc[label].squares.sum()) for label in labels)
         known = bool(labels) and total > 0

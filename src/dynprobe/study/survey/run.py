@@ -131,7 +131,8 @@ class _Run:
     def topic(self, topic: Topic, data: Path | None) -> None:
         """All networks of one task."""
         given: Material | None = None
-        if not any(self._of_topic(r, topic) and r.model == BASELINE for r in self.rows):
+        counted = (topic.label, topic.n, BASELINE)
+        if not any((r.task, r.n, r.model) == counted for r in self.rows):
             given = _material(topic, data)
             self._baseline(topic, given)
         for model in self.settings.models:
@@ -148,10 +149,6 @@ class _Run:
                 )
                 for one in trained:
                     self._measure(one, given, full)
-
-    @staticmethod
-    def _of_topic(row: Row, topic: Topic) -> bool:
-        return (row.task, row.n) == (topic.label, topic.n)
 
     def _baseline(self, topic: Topic, given: Material) -> None:
         """What word counts alone give."""
