@@ -12,6 +12,7 @@ from dynprobe import Recording
 from dynprobe.errors import (
     FileFormatError,
     NonFiniteStatesError,
+    ParameterError,
     ShapeError,
     UnknownNameError,
     WriteError,
@@ -77,6 +78,28 @@ def test_parts():
 def test_shapes_that_do_not_fit(kwargs, message):
     with pytest.raises(ShapeError, match=message):
         Recording.from_arrays(**({"states": torch.ones(3, 5, 4)} | kwargs))
+
+
+@pytest.mark.parametrize("dt", [0, -1, float("nan"), float("inf"), "long", [1, 2], None])
+def test_a_step_takes_some_time(dt):
+    with pytest.raises(ParameterError, match="not the length of a step"):
+        Recording.from_arrays(torch.ones(1, 2, 3), dt=dt)
+    with pytest.raises(ParameterError, match="not the length of a step"):
+        dynprobe.attach(torch.nn.GRU(2, 3), dt=dt)
+
+
+def test_a_step_given_as_an_array_of_one(tmp_path):
+    rec = Recording.from_arrays(torch.ones(1, 2, 3), dt=torch.tensor(0.5))
+    assert dynprobe.load(rec.save(tmp_path / "a")).meta.dt == 0.5
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_token_ids_of_any_width(tmp_path, dtype):
+    ids = np.array([[1, 2], [3, 4]], dtype=dtype)
+    rec = Recording.from_arrays(torch.ones(2, 2, 3), tokens=ids, labels=ids[:, 0])
+    again = dynprobe.load(rec.save(tmp_path / "a"))
+    assert again.tokens.tolist() == ids.tolist()
+    assert again.labels.tolist() == [1, 3]
 
 
 def test_arrays_are_copied():

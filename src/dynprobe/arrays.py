@@ -10,6 +10,8 @@ from torch import Tensor
 
 from dynprobe.errors import ShapeError
 
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
 
 def own_tensor(value: Any) -> Tensor:
     """A tensor of anything array-like; a copy in every case, which the caller cannot change.
@@ -19,15 +21,19 @@ def own_tensor(value: Any) -> Tensor:
     ShapeError
         If the values do not make one array.
     """
-    if isinstance(value, Tensor):
-        return value.detach().clone()
     try:
-        return torch.from_numpy(np.array(value))
+        x = (
+            value.detach().clone()
+            if isinstance(value, Tensor)
+            else torch.from_numpy(np.array(value))
+        )
     except (ValueError, TypeError) as error:
         raise ShapeError(
             f"These values do not make one array: {error}. Pad sequences of different length to "
             "one length and say how long each is with lengths="
         ) from error
+    # torch indexes and compares only some dtypes; numpy's token ids are often of the others
+    return x.to(torch.int64) if x.dtype in _UNSIGNED else x
 
 
 def own_floating(value: Any) -> Tensor:

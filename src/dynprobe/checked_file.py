@@ -10,7 +10,7 @@ import json
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -25,6 +25,8 @@ from dynprobe.errors import FileFormatError
 _UNKNOWN = b'"crc32":"00000000"'
 _DIGITS = 8
 _BLOCK = 1 << 22
+#: Bytes that are brought to the disk at a time while the next are written.
+_AHEAD = 1 << 23
 #: A longer header is none; the limit is that of safetensors.
 _LONGEST_HEADER = 100 << 20
 _DTYPES = {
@@ -68,7 +70,8 @@ def write_checked(
 ) -> tuple[str, int]:
     """Write tensors and texts; returns the checksum and the number of bytes.
 
-    The checksum is worked out beside the writing, in a thread, and put in at the end.
+    The checksum is worked out beside the writing, in a thread, and put in at the end. It is for
+    the caller to bring the file to the disk; of a large one most is there already.
 
     Raises
     ------
@@ -81,12 +84,9 @@ def write_checked(
     ordered = sorted(tensors.items(), key=lambda item: -item[1].element_size())
     buffers = [_bytes(x) for _, x in ordered]
     header = _header(ordered, buffers, metadata)
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(2) as beside:
         crc = beside.submit(_crc, [memoryview(header), *buffers])
-        for buffer in (memoryview(header), *buffers):
-            _write(file, buffer)
-        if sum(map(len, buffers)) > _BLOCK:
-            os.fsync(file.fileno())  # the disk works while the checksum is worked out
+        _write_through(file, [memoryview(header), *buffers], beside)
         digits = f"{crc.result():08x}"
     file.seek(header.index(_UNKNOWN) + len(_UNKNOWN) - 1 - _DIGITS)
     _write(file, memoryview(digits.encode()))
@@ -181,6 +181,23 @@ def _crc(buffers: Sequence[memoryview]) -> int:
     for buffer in buffers:
         crc = zlib.crc32(buffer, crc)
     return crc
+
+
+def _write_through(file: FileIO, buffers: Sequence[memoryview], beside: Executor) -> None:
+    """Write while the disk works on what was written before."""
+    syncing: Future[None] | None = None
+    written = 0
+    for buffer in buffers:
+        for start in range(0, len(buffer), _BLOCK):
+            block = buffer[start : start + _BLOCK]
+            _write(file, block)
+            written += len(block)
+            if written >= _AHEAD and (syncing is None or syncing.done()):
+                syncing = beside.submit(os.fsync, file.fileno())
+                written = 0
+    if syncing is not None:
+        os.fsync(file.fileno())  # beside the rest of the checksum
+        syncing.result()
 
 
 def _write(file: FileIO, buffer: memoryview) -> None:

@@ -57,12 +57,18 @@ def load(
         if layer is not None:
             raise FileFormatError(f"{path} is no folder: a file holds one recurrence.")
         return storage.load(path, verify=verify)
-    return _load_folder(_one_of(source, layer), verify=verify)
+    recording = _load_folder(_one_of(source, layer), verify=verify)
+    if layer not in (None, recording.layer):
+        raise UnknownNameError(
+            f"{source} is the recording of one recurrence, {recording.layer!r}, and not of "
+            f"{layer!r}: load it without layer=."
+        )
+    return recording
 
 
 def _one_of(folder: Path, layer: str | None) -> Path:
     """The folder of one recurrence: this one, or one that it holds."""
-    if layer is None and holds_shards(folder):
+    if holds_shards(folder):
         return folder
     inside = {unquote(p.name): p for p in sorted(folder.iterdir()) if p.is_dir()}
     inside = {name: p for name, p in inside.items() if holds_shards(p)}

@@ -38,7 +38,7 @@ from dynprobe.errors import (
     suggest,
 )
 from dynprobe.readout import Readout
-from dynprobe.recording import Recording, RecordingMeta
+from dynprobe.recording import Recording, RecordingMeta, step_length
 from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.joint import joint_recurrence
 from dynprobe.recurrences.layout import Layout
@@ -153,6 +153,8 @@ def attach(
         If the readout given does not fit any layer.
     BudgetError
         From the forward pass, if what is to be kept of it exceeds the budget.
+    ParameterError
+        If `dt` is not a positive number.
 
     Examples
     --------
@@ -174,7 +176,7 @@ def attach(
             RecordingMeta,
             vocabulary=None if vocabulary is None else tuple(vocabulary),
             classes=None if classes is None else tuple(classes),
-            dt=dt,
+            dt=step_length(dt),
             unit=unit,
             store=Store.of(store),
         ),

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from dynprobe.arrays import checked_lengths, fit_time, last_valid, own_floating, own_tensor
-from dynprobe.errors import BudgetError, LargeStatesError, NonFiniteStatesError, ShapeError
+from dynprobe.errors import (
+    BudgetError,
+    LargeStatesError,
+    NonFiniteStatesError,
+    ParameterError,
+    ShapeError,
+)
 from dynprobe.notebook import table
 from dynprobe.readout import Readout
 from dynprobe.recurrences.base import check_width
@@ -46,6 +52,11 @@ class RecordingMeta:
         How lengths, tokens and sequences were found.
     store : Store
         What was kept of the states.
+
+    Raises
+    ------
+    ParameterError
+        If `dt` is not a positive number.
     """
 
     layer: str
@@ -56,6 +67,29 @@ class RecordingMeta:
     unit: str = "steps"
     notes: tuple[str, ...] = ()
     store: Store = field(default_factory=Store)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dt", step_length(self.dt))
+
+
+def step_length(dt: Any) -> float:
+    """The length of a step as a number, also where an array of one is given.
+
+    Raises
+    ------
+    ParameterError
+        If it is not positive.
+    """
+    try:
+        length = float(dt)
+    except (TypeError, ValueError, RuntimeError):
+        length = math.nan
+    if not 0 < length < math.inf:
+        raise ParameterError(
+            f"dt={dt!r} is not the length of a step: give a positive number, and its unit with "
+            "unit=."
+        )
+    return length
 
 
 class Recording:
@@ -227,9 +261,13 @@ class Recording:
         if bool((self.lengths < self.shape[1]).any()):
             # after the end of a sequence there is no state
             states.masked_fill_(~self.mask[..., None], 0)
-        self._kept = states.to(dtype)
-        self.meta = replace(self.meta, store=replace(store, what=STATES))
+        self.take_states(states.to(dtype))
         return self
+
+    def take_states(self, states: Tensor) -> None:
+        """Hold states that were formed of the factors; from here on they are what is kept."""
+        self._kept = states
+        self.meta = replace(self.meta, store=replace(self.meta.store, what=STATES))
 
     def _afford(self, needed: int, budget: int | str | None = None) -> None:
         """Raise BudgetError before forming states that take more than the budget."""
@@ -325,6 +363,8 @@ class Recording:
         ------
         ShapeError
             If the shapes do not belong together.
+        ParameterError
+            If `dt` is not a positive number.
         """
         x = own_floating(states)
         meta = RecordingMeta(

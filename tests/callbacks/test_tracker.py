@@ -194,6 +194,14 @@ def test_the_batch_is_given_in_any_way(given):
     assert tracker.step()["dynprobe/gru/participation_ratio"] > 1
 
 
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x,), lambda x: {"input": x}])
+def test_a_packed_batch(wrap):
+    torch.manual_seed(0)
+    packed = nn.utils.rnn.pack_sequence([torch.randn(n, 2) for n in (5, 3, 2)])
+    tracker = Tracker(nn.GRU(2, 3), wrap(packed), analyzers=["manifold_dimension"])
+    assert tracker.step()["dynprobe/gru/participation_ratio"] > 1
+
+
 def test_labels_that_the_model_is_given_are_found():
     config = LinearTransformerConfig(
         vocab_size=6, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, num_labels=3

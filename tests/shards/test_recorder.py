@@ -118,6 +118,28 @@ def test_factors(tmp_path):
     assert torch.allclose(rec.form_states().states, sample.form_states().states)
 
 
+def test_states_formed_of_stored_factors_stay(tmp_path):
+    from dynprobe.shards.writer import ShardWriter
+
+    sample = dynprobe.testing.samples.linear_attention().recording
+    writer = ShardWriter(tmp_path / "run", every=2, resume=False)
+    for batch in sample.batches(5):
+        writer.put(batch, ended=True)
+    writer.close()
+    rec = dynprobe.load(tmp_path / "run").form_states()
+    for r in (rec, sample.form_states()):
+        assert torch.allclose(r.flat(), sample.flat())
+        assert torch.allclose(r.final, sample.final)
+        assert torch.allclose(r[3:8].states, sample[3:8].states)
+        assert torch.allclose(torch.cat([b.flat() for b in r.batches(2)]), sample.flat())
+        assert torch.allclose(r.sample(7, seed=1), sample.sample(7, seed=1))
+        r.annotate(lengths=(r.lengths - 1).clamp(min=1))
+    assert torch.allclose(rec.states, sample.states)
+    assert torch.allclose(rec.flat(), sample.flat())
+    report = dynprobe.analyze(rec, "manifold_dimension")
+    assert report.failures == {}
+
+
 def test_sequences_continued_over_calls_and_weights_that_change(tmp_path):
     model = Classifier(nn.LSTM, num_layers=2)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -260,6 +282,27 @@ class TestResuming:
             written(other, tmp_path / "run", batches(1), resume=True)
         assert len(dynprobe.load(tmp_path / "run")) == 3
 
+    @pytest.mark.parametrize("name", ["vocabulary", "classes"])
+    def test_ids_that_would_mean_something_else(self, tmp_path, name):
+        model = Classifier().eval()
+        written(model, tmp_path / "run", batches(1))
+        options = {"vocabulary": WORDS, "classes": ("x", "y", "z")}
+        options[name] = options[name][::-1]
+        with dynprobe.attach(model, **options) as probe:
+            recorder = probe.record_to(tmp_path / "run", resume=True)
+            with pytest.raises(FileFormatError, match=f"with another {name}"):
+                model(**next(iter(batches(1))))
+            with pytest.raises(FileFormatError, match=f"with another {name}"):
+                recorder.close()
+        assert len(dynprobe.load(tmp_path / "run")) == 3
+
+    def test_names_are_kept_where_a_later_run_has_none(self, tmp_path):
+        model = Classifier().eval()
+        written(model, tmp_path / "run", batches(1))
+        with dynprobe.attach(model) as probe, probe.record_to(tmp_path / "run", resume=True):
+            model(**next(iter(batches(1))))
+        assert dynprobe.load(tmp_path / "run").meta.vocabulary == WORDS
+
     def test_a_folder_that_never_was_is_begun(self, tmp_path):
         written(Classifier().eval(), tmp_path / "deep" / "run", batches(1), resume=True)
         assert len(dynprobe.load(tmp_path / "deep" / "run")) == 3
@@ -362,9 +405,21 @@ class TestDamage:
         assert len(rec) == 14
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}'])
-    def test_without_a_manifest_the_shards_speak(self, folder, text):
+    def test_without_a_manifest_the_other_files_speak(self, folder, text):
+        whole = dynprobe.load(folder)
         (folder / "manifest.json").write_text(text)
         rec = damaged(folder, "manifest.json", sequences=14)
+        assert rec.meta == whole.meta
+        assert torch.equal(rec.readout.weight, whole.readout.weight)
+        written(Classifier().eval(), folder.parent, batches(2), resume=True)  # and goes on
+        again = dynprobe.load(folder)
+        assert len(again) == 21
+        assert again.meta.vocabulary == WORDS
+
+    def test_without_anything_but_shards(self, folder):
+        (folder / "manifest.json").unlink()
+        (folder / "constants.safetensors").unlink()
+        rec = damaged(folder, "manifest.json", "names of tokens and classes", sequences=14)
         assert rec.meta.vocabulary is None
         assert rec.layer == "rnn"
 
@@ -411,6 +466,10 @@ class TestNames:
             dynprobe.load(tmp_path / "run")
         with pytest.raises(UnknownNameError, match="holds no 'd'"):
             dynprobe.load(tmp_path / "run", "d")
+        leaf = (tmp_path / "run" / "a").rename(tmp_path / "renamed")
+        assert dynprobe.load(leaf, "a").layer == "a"
+        with pytest.raises(UnknownNameError, match="one recurrence, 'a', and not of 'd'"):
+            dynprobe.load(leaf, "d")
 
     def test_a_file_has_no_layers(self, tmp_path):
         rec = dynprobe.Recording.from_arrays(torch.ones(1, 2, 3))

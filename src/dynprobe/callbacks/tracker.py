@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from dynprobe.analysis import AnalyzerChoice
 from dynprobe.analyzers.registry import find_analyzer
@@ -212,7 +213,7 @@ class Tracker:
         batch = _to(self.batch, device)
         if isinstance(batch, Mapping):
             return model(**batch)
-        return model(batch) if isinstance(batch, Tensor) else model(*batch)
+        return model(batch) if isinstance(batch, Tensor | PackedSequence) else model(*batch)
 
     def _labels(self) -> Any:
         """Labels that were given, or that the model is given."""
@@ -293,6 +294,8 @@ def _to(value: Any, device: torch.device) -> Any:
     """Tensors of a batch on the model's device."""
     if isinstance(value, Tensor):
         return value.to(device)
+    if isinstance(value, PackedSequence):
+        return value.to(device)  # type: ignore[arg-type]
     if isinstance(value, Mapping):
         return {name: _to(item, device) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from scipy.linalg.blas import dsyrk
 from torch import Tensor
 
 #: Points whose products are summed at once: their float64 copy stays in the processor's cache.
-_ROWS = 1024
+_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -45,18 +44,14 @@ class Moments:
         Parameters
         ----------
         single : bool
-            Form products of float32 points, centred, in float32, and sum those of every 1,024
+            Form products of float32 points, centred, in float32, and sum those of every 512
             points in float64. Faster; variances below about 1e-7 of the largest are then noise.
             Points of float64 stay in float64.
         """
         x = points.detach().cpu()
         if len(x) == 0:
             return cls.empty(x.shape[1])
-        blocks = x.split(_ROWS)
-        mean = torch.stack([block.sum(0, dtype=torch.float64) for block in blocks]).sum(0) / len(x)
-        if single and x.dtype == torch.float32:
-            return cls(len(x), mean, _single_scatter(blocks, mean, len(x)))
-        return cls(len(x), mean, _scatter(blocks, mean))
+        return _single(x) if single and x.dtype == torch.float32 else _exact(x)
 
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets together (Chan, Golub & LeVeque 1983)."""
@@ -90,22 +85,36 @@ class Moments:
         return values.flip(0).clamp(min=0.0), components
 
 
-def _scatter(blocks: Sequence[Tensor], mean: Tensor) -> Tensor:
-    """Sum of (x - mean)(x - mean)^T in float64, half of it formed: torch has no such product."""
-    lower = np.zeros((len(mean), len(mean)), order="F")
-    for block in blocks:
-        centred = block.to(torch.float64) - mean
+def _exact(x: Tensor) -> Moments:
+    """Both moments in one pass, in float64.
+
+    Half of the scatter is formed; torch has no such product.
+    """
+    n = x.shape[1]
+    # any point near the mean will do: what it is off by is taken out at the end
+    near = x[:_ROWS].mean(0, dtype=torch.float64)
+    buffer = torch.empty(min(_ROWS, len(x)), n, dtype=torch.float64)
+    ones = torch.ones(len(buffer), dtype=torch.float64)
+    total = torch.zeros(n, dtype=torch.float64)
+    lower = np.zeros((n, n), order="F")
+    for block in x.split(_ROWS):
+        centred = buffer[: len(block)].copy_(block).sub_(near)
+        total += ones[: len(block)] @ centred
         lower = dsyrk(1.0, centred.numpy().T, beta=1.0, c=lower, lower=1, overwrite_c=1)
     half = torch.from_numpy(lower)
-    return half + half.T - half.diag().diag()
+    off = total / len(x)
+    scatter = half + half.T - half.diag().diag() - len(x) * torch.outer(off, off)
+    return Moments(len(x), near + off, scatter)
 
 
-def _single_scatter(blocks: Sequence[Tensor], mean: Tensor, count: int) -> Tensor:
+def _single(x: Tensor) -> Moments:
+    blocks = x.split(_ROWS)
+    mean = torch.stack([block.sum(0, dtype=torch.float64) for block in blocks]).sum(0) / len(x)
     near = mean.to(torch.float32)
-    out = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64)
     for block in blocks:
         centred = block - near
-        out += centred.T @ centred
+        scatter += centred.T @ centred
     # about the rounded mean it is too large by this much
     off = mean - near
-    return out - count * torch.outer(off, off)
+    return Moments(len(x), mean, scatter - len(x) * torch.outer(off, off))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -13,6 +13,7 @@ from dynprobe.errors import FileFormatError
 from dynprobe.shards.manifest import (
     CONSTANTS,
     NAME,
+    Constants,
     Manifest,
     read_constants,
     read_manifest,
@@ -68,7 +69,7 @@ def examine(folder: Path, *, verify: bool) -> Contents:
     try:
         manifest = read_manifest(folder)
     except FileFormatError as error:
-        damaged.append(f"{NAME} {error}; names of tokens and classes are lost")
+        damaged.append(f"{NAME} {error}")
     found: list[Shard] = []
     for path in sorted(folder.glob("*.safetensors")):
         if path.name == CONSTANTS:
@@ -77,6 +78,7 @@ def examine(folder: Path, *, verify: bool) -> Contents:
             found.append(read_shard(path, verify=verify))
         except FileFormatError as error:
             damaged.append(f"{path.name} {error}")
+    rebuilt = manifest is None
     if manifest is None:
         manifest = _rebuilt(folder, found)
     good = [shard for shard in found if shard.run == manifest.run]
@@ -87,13 +89,17 @@ def examine(folder: Path, *, verify: bool) -> Contents:
     try:
         constants = read_constants(folder, manifest.run)
     except FileFormatError as error:
-        constants = {}
+        constants = Constants()
         damaged.append(f"{CONSTANTS} {error}; the readout is lost")
+    if rebuilt:  # what shards do not say, these may
+        manifest = replace(manifest, header={**manifest.header, **constants.header})
+        if not constants.header:
+            damaged.append("names of tokens and classes are lost, if there were any")
     numbers = [n for name in {*present, *listed} if (n := number_of(name)) is not None]
     return Contents(
         manifest,
         tuple(sorted(good, key=lambda shard: shard.number)),
-        constants,
+        constants.tensors,
         tuple(damaged),
         max(numbers, default=-1) + 1,
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,19 +88,36 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def write_constants(folder: Path, run: str, tensors: dict[str, Tensor]) -> None:
-    """Write what a recording has once, such as its readout.
+@dataclass(frozen=True)
+class Constants:
+    """What a recording has once.
+
+    Attributes
+    ----------
+    tensors : dict
+        Such as those of the readout.
+    header : dict
+        Entries of the manifest's header that only it has beside, such as names of tokens.
+    """
+
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    header: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_constants(folder: Path, run: str, constants: Constants) -> None:
+    """Write what a recording has once.
 
     Raises
     ------
     OSError
         If it cannot be written.
     """
+    about = {"run": run, "header": json.dumps(constants.header)}
     with durable_file(folder / CONSTANTS) as file:
-        write_checked(file, tensors, {"run": run})
+        write_checked(file, constants.tensors, about)
 
 
-def read_constants(folder: Path, run: str) -> dict[str, Tensor]:
+def read_constants(folder: Path, run: str) -> Constants:
     """Read what :func:`write_constants` wrote; nothing where there is no such file.
 
     Raises
@@ -109,15 +127,16 @@ def read_constants(folder: Path, run: str) -> dict[str, Tensor]:
     """
     path = folder / CONSTANTS
     if not path.exists():
-        return {}
+        return Constants()
     header = read_header(path)
     check(path, header)
     if header.metadata.get("run") != run:
         raise FileFormatError("is of another recording")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Constants(tensors, dict(json.loads(header.metadata.get("header", "{}"))))
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise FileFormatError(f"cannot be read: {error}") from error
 
 

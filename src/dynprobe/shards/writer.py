@@ -13,12 +13,20 @@ from dynprobe.atomic import durable_file
 from dynprobe.errors import FileFormatError, WriteError
 from dynprobe.recording import Recording
 from dynprobe.shards.folder import examine
-from dynprobe.shards.manifest import Manifest, write_constants, write_manifest
+from dynprobe.shards.manifest import (
+    CONSTANTS,
+    Constants,
+    Manifest,
+    write_constants,
+    write_manifest,
+)
 from dynprobe.shards.shard import ONCE, read_shard, shard_name, write_shard
 from dynprobe.storage import constants_of, header_of
 
 #: What batches of one folder have in common.
 _SAME = ("layer", "layout", "dt", "unit", "store")
+#: What they have in common where they have it at all.
+_NAMES = ("vocabulary", "classes")
 
 
 class ShardWriter:
@@ -143,6 +151,14 @@ class ShardWriter:
                 f"{self.folder} holds states with {name} {mine[name]!r}, and these have "
                 f"{theirs[name]!r}: record them to another folder."
             )
+        for name in _NAMES:
+            known, new = self._manifest.header.get(name), header[name]
+            if known is not None and new is not None and list(known) != list(new):
+                raise FileFormatError(
+                    f"{self.folder} was recorded with another {name} ({len(known)} names, these "
+                    f"states have {len(new)}, or the same in another order), and its ids would "
+                    "mean two things: record them to another folder."
+                )
 
     def _flush(self) -> None:
         if not self._changed:
@@ -151,7 +167,7 @@ class ShardWriter:
         path = self.folder / shard_name(self._number)
         try:
             self._claim(path)
-            if self._listed < 0:  # names of tokens are in the manifest alone
+            if self._listed < 0:  # names of tokens are not in the shards
                 self._write_manifest()
             with durable_file(path) as file:
                 write_shard(file, self._manifest.run, self._number, self._group)
@@ -203,7 +219,13 @@ class ShardWriter:
         same = found.keys() == self._constants.keys() and all(
             torch.equal(x, self._constants[name]) for name, x in found.items()
         )
-        if found and not same:
-            write_constants(self.folder, self._manifest.run, found)
+        changed = bool(found) and not same
+        if changed:
             self._constants = {name: x.detach().cpu() for name, x in found.items()}
-            self._manifest = Manifest(self._manifest.run, {**self._manifest.header, **once})
+        # what is known once stays known
+        header = self._manifest.header | {n: v for n, v in once.items() if v is not None}
+        names = {name: header[name] for name in ONCE}
+        missing = any(names.values()) and not (self.folder / CONSTANTS).exists()
+        if changed or missing or header != self._manifest.header:
+            self._manifest = Manifest(self._manifest.run, header)
+            write_constants(self.folder, self._manifest.run, Constants(self._constants, names))
