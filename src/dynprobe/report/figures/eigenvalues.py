@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 
-from dynprobe.report.figures.plane import HALO, Array
+from dynprobe.report.figures.plane import Array
 from dynprobe.report.figures.style import (
     ACCENT,
     ALERT,
@@ -126,7 +126,8 @@ def _guide_label(ax: Axes, tau: int, y: float) -> None:
                 color=MUTED,
                 ha="center",
                 va="center",
-                path_effects=HALO,
+                # the circle that it names runs through its place
+                bbox={"facecolor": ax.get_facecolor(), "edgecolor": "none", "pad": 1.0},
                 zorder=5,
             )
 
