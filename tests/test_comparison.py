@@ -91,6 +91,46 @@ def test_accuracy_and_agreement_are_those_of_the_logits(three):
     assert three.row("same answer").cells["lstm"].value == agree
 
 
+def labelled(labels):
+    """Two GRUs that saw the batch with other labels."""
+    probes = {n: probed(classifier("gru", w), stream=False) for n, w in (("a", 5), ("b", 6))}
+    for probe in probes.values():
+        probe.recording().annotate(labels=labels)
+    return probes
+
+
+def test_several_labels_are_as_many_questions():
+    labels = torch.randint(0, 2, (20, CLASSES), generator=torch.Generator().manual_seed(0))
+    labels[0] = -100
+    probes = labelled(labels)
+    found = dynprobe.compare(probes)
+    said = {n: (p.recording().final_logits > 0).long() for n, p in probes.items()}
+    for name, answers in said.items():
+        right = float((answers[1:] == labels[1:]).double().mean())
+        assert found.row("accuracy").cells[name].value == pytest.approx(right)
+    agree = float((said["a"] == said["b"]).double().mean())
+    assert found.row("same answer").cells["b"].value == pytest.approx(agree)
+    assert "the labels of 20 sequences" in found.findings[0].sentence
+
+
+def test_labels_that_stand_for_none_are_left_out():
+    labels = BATCH.labels.clone()
+    labels[::2] = -100
+    probes = labelled(labels)
+    found = dynprobe.compare(probes)
+    for name, probe in probes.items():
+        said = probe.recording().final_logits.argmax(1)
+        right = float((said == labels)[1::2].double().mean())
+        assert found.row("accuracy").cells[name].value == pytest.approx(right)
+    assert min(found.end_classes) >= 0
+
+
+def test_labels_that_do_not_fit_say_so():
+    found = dynprobe.compare(labelled(torch.full((20,), 7)))
+    assert "a label is 7" in found.row("accuracy").cells["a"].text
+    assert found.row("same answer").cells["b"].value is not None
+
+
 def test_a_sum_keeps_a_push_whole_and_has_no_fixed_point(three):
     push = three.row("push off the manifold", MEMORY).cells
     assert push["transformer"].value == pytest.approx(1, abs=1e-6)

@@ -29,7 +29,9 @@ def dimensions(a, b):
     ("agree", "answer"), [(0.96, "yes"), (0.95, "yes"), (0.9, "in part"), (0.7, "no")]
 )
 def test_answers(agree, answer):
-    found = answers(row("accuracy", a=0.9, b=0.8), row("same", a=1.0, b=agree), 0.33, 600)
+    found = answers(
+        row("accuracy", a=0.9, b=0.8), row("same", a=1.0, b=agree), 0.33, "600 sequences"
+    )
     assert found.answer == answer
     assert f"{100 * agree:.1f} %" in found.sentence
     assert "b 0.800" in found.sentence
@@ -37,7 +39,9 @@ def test_answers(agree, answer):
 
 def test_answers_without_logits():
     lacking = Row(MODEL, "same", {"a": Cell("1", 1.0), "b": Cell("none", missing=True)})
-    assert answers(row("accuracy", a=1, b=1), lacking, 0.5, 5).answer == "cannot be told"
+    assert (
+        answers(row("accuracy", a=1, b=1), lacking, 0.5, "5 sequences").answer == "cannot be told"
+    )
 
 
 def test_half_of_the_way_from_chance_is_learned():

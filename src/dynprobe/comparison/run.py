@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
 
+from dynprobe.analyzers.answers import IGNORED, Labels
 from dynprobe.comparison.geometry import (
     aligned_planes,
     dimension_of,
@@ -16,7 +16,7 @@ from dynprobe.comparison.geometry import (
     states_at,
 )
 from dynprobe.comparison.mechanism import Mechanism, mechanism_of
-from dynprobe.comparison.sides import Given, Side, sides_of
+from dynprobe.comparison.sides import Answers, Given, Side, sides_of
 from dynprobe.comparison.table import memory_rows, model_rows, stream_rows
 from dynprobe.comparison.verdict import answers, geometry, mechanism, unlearned, verdict
 from dynprobe.recording import Recording
@@ -102,10 +102,11 @@ def compare(
     own = {s.name: memory[s.name] if s.memory_of == STATE else read[s.name] for s in sides}
     mechanisms = {side.name: _mechanism(side, memory[side.name], seed, tell) for side in sides}
 
-    predicted = {s.name: _top(s.logits) for s in sides}
     labels = next((s.labels for s in sides if s.labels is not None), None)
+    answered = {s.name: s.answers(labels) for s in sides}
+    judged = next((a.labels for a in answered.values() if a and a.labels.values is not None), None)
     rows = [
-        *model_rows(sides, predicted),
+        *model_rows(sides, answered),
         *stream_rows(sides, _dimensions(stream)),
         *memory_rows(sides, _dimensions(memory), _dimensions(read), mechanisms),
     ]
@@ -118,14 +119,17 @@ def compare(
         if found is not None
     }
     by_measure = {row.measure: row for row in rows if row.notion == "model"}
-    chance = None if labels is None else float(labels.bincount().max() / len(labels))
+    chance = None if judged is None or judged.values is None else judged.chance(judged.values)
     lengths = sides[0].memory.lengths
+    asked = f"{len(lengths):,} sequences"
+    if judged is not None and judged.of_each:
+        asked = f"the labels of {asked}"
     findings = (
-        answers(by_measure["accuracy"], by_measure["same answer"], chance, len(lengths)),
+        answers(by_measure["accuracy"], by_measure["same answer"], chance, asked),
         geometry(similarity.get(STREAM), _dimensions(stream)),
         mechanism(mechanisms, float(lengths.to(torch.float64).median())),
     )
-    classes = _classes(labels, predicted, len(lengths))
+    classes = _classes(judged, answered, len(lengths))
     chosen = path_rows(lengths, classes)
     planes: dict[tuple[str, str], Plane] = {}
     for notion, spaces in ((STREAM, stream), (MEMORY, own)):
@@ -200,21 +204,12 @@ def _similarity(given: dict[str, tuple[Recording | str, str]], seed: int) -> Sim
     return similarity_of(states, seed=seed) if len(states) > 1 else None
 
 
-def _top(logits: Tensor | None) -> Tensor | None:
-    """Class with the largest logit; one logit tells two classes apart by its sign."""
-    if logits is None:
-        return None
-    if logits.shape[-1] == 1:
-        return (logits[..., 0] > 0).long().cpu()
-    return logits.argmax(-1).cpu()
-
-
-def _classes(labels: Tensor | None, predicted: dict[str, Tensor | None], n: int) -> list[int]:
-    """Label of each sequence, else what the first model says of it."""
-    for known in (labels, *predicted.values()):
-        if known is not None:
-            return [int(c) for c in known.tolist()]
-    return [-1] * n
+def _classes(labels: Labels | None, answered: dict[str, Answers | None], n: int) -> list[int]:
+    """Label of each sequence, else what the first model says of it; -1 where nobody says."""
+    said = next((a.largest for a in answered.values() if a), torch.full((n,), -1))
+    if labels is None or labels.values is None or labels.of_each:
+        return [int(c) for c in said]
+    return [int(c) for c in torch.where(labels.values == IGNORED, said, labels.values)]
 
 
 def _names(sides: list[Side], classes: list[int]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from dynprobe.analyzers.answers import Labels
 from dynprobe.capture.stream import Stream
 from dynprobe.errors import (
     DynprobeError,
@@ -75,9 +76,35 @@ class Side:
 
     @property
     def labels(self) -> Tensor | None:
-        """(sequences,), where they are known and one for each sequence."""
-        labels = self.memory.labels
-        return labels if labels is not None and labels.dim() == 1 else None
+        """As they were recorded, where they are known."""
+        return self.memory.labels
+
+    def answers(self, labels: Tensor | None) -> Answers | None:
+        """What it answers to each sequence, and the labels that judge it; None without logits."""
+        logits = self.logits
+        if logits is None:
+            return None
+        known = Labels.of(labels, logits.shape[-1])
+        return Answers(known.answers(logits), known, Labels(None).answers(logits))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers of one model.
+
+    Attributes
+    ----------
+    given : Tensor
+        (sequences,) classes, or (sequences, labels) of 0 and 1.
+    labels : Labels
+        What judges them.
+    largest : Tensor
+        (sequences,), the class of the largest logit.
+    """
+
+    given: Tensor
+    labels: Labels
+    largest: Tensor
 
 
 def sides_of(models: Mapping[str, Given], layers: Mapping[str, str] | None) -> list[Side]:

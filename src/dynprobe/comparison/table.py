@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dynprobe.comparison.mechanism import Mechanism
-from dynprobe.comparison.sides import Side
+from dynprobe.comparison.sides import Answers, Side
 from dynprobe.dynamics.pushes import Response
 from dynprobe.geometry.simplex import readout_geometry
 from dynprobe.readout import Readout
@@ -26,30 +26,37 @@ def missing(why: str) -> Cell:
     return Cell(why, missing=True)
 
 
-def model_rows(sides: Sequence[Side], predicted: dict[str, Tensor | None]) -> Iterator[Row]:
+def model_rows(sides: Sequence[Side], answered: dict[str, Answers | None]) -> Iterator[Row]:
     """Size and answers."""
     yield Row(
         MODEL,
         "parameters",
         {s.name: Cell(f"{s.parameters:,}", float(s.parameters)) for s in sides},
     )
-    labels = next((s.labels for s in sides if s.labels is not None), None)
-    first = predicted[sides[0].name]
+    first = answered[sides[0].name]
     right: dict[str, Cell] = {}
     same: dict[str, Cell] = {}
     for side in sides:
-        answers = predicted[side.name]
-        if answers is None:
+        mine = answered[side.name]
+        if mine is None:
             right[side.name] = same[side.name] = missing("no logits were recorded")
             continue
+        accuracy = mine.labels.accuracy(mine.given)
         right[side.name] = (
-            missing("labels are unknown") if labels is None else _share(answers, labels)
+            missing(mine.labels.problem or "labels are unknown")
+            if accuracy is None
+            else Cell(f"{accuracy:.3f}", accuracy)
         )
-        same[side.name] = (
-            missing(f"{sides[0].name} has no logits") if first is None else _share(answers, first)
-        )
-    yield Row(MODEL, "accuracy", right, "of the recorded sequences")
-    yield Row(MODEL, "same answer", same, f"as {sides[0].name}, share of the sequences")
+        if first is None:
+            same[side.name] = missing(f"{sides[0].name} has no logits")
+        elif first.given.shape != mine.given.shape:
+            same[side.name] = missing(f"{sides[0].name} has answers to other questions")
+        else:
+            same[side.name] = _share(mine.given, first.given)
+    each = any(a is not None and a.labels.of_each for a in answered.values())
+    of_what = "labels" if each else "sequences"
+    yield Row(MODEL, "accuracy", right, f"share of the {of_what}")
+    yield Row(MODEL, "same answer", same, f"as {sides[0].name}, share of the {of_what}")
 
 
 def stream_rows(sides: Sequence[Side], dimensions: Found) -> Iterator[Row]:
@@ -115,7 +122,7 @@ def _cell(found: object, show: Callable[..., Cell]) -> Cell:
 
 
 def _share(a: Tensor, b: Tensor) -> Cell:
-    value = float((a == b.cpu()).to(torch.float64).mean())
+    value = float((a == b).to(torch.float64).mean())
     return Cell(f"{value:.3f}", value)
 
 

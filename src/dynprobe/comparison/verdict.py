@@ -22,14 +22,14 @@ ALIKE, ANOTHER, FACTOR = 0.9, 0.5, 1.25
 YES, PARTLY, NO, UNKNOWN = "yes", "in part", "no", "cannot be told"
 
 
-def answers(accuracy: Row, same: Row, chance: float | None, n: int) -> Finding:
+def answers(accuracy: Row, same: Row, chance: float | None, asked: str) -> Finding:
     """Whether they give the same answers; whether they have learned to."""
     question = "Same answers?"
     names = list(same.cells)
     if any(cell.value is None for cell in same.cells.values()):
         return Finding(question, UNKNOWN, "Not every model's logits were recorded.")
     least = min(_value(same.cells[name]) for name in names[1:])
-    sentence = f"They give the same answer to {100 * least:.1f} % of {n:,} sequences"
+    sentence = f"They give the same answer to {100 * least:.1f} % of {asked}"
     sentence += " or more" if len(names) > 2 else ""
     if chance is not None and all(c.value is not None for c in accuracy.cells.values()):
         right = ", ".join(f"{name} {_value(accuracy.cells[name]):.3f}" for name in names)
