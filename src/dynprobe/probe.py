@@ -38,7 +38,8 @@ from dynprobe.errors import (
     suggest,
 )
 from dynprobe.readout import Readout
-from dynprobe.recording import Recording, RecordingMeta, step_length
+from dynprobe.recording import Recording, RecordingMeta
+from dynprobe.recording.meta import step_length
 from dynprobe.recurrences.base import Recurrence
 from dynprobe.recurrences.joint import joint_recurrence
 from dynprobe.recurrences.layout import Layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -170,7 +170,7 @@ class ShardedRecording(Recording):
         formed: Tensor | None = self.__dict__.get("_kept")
         return None if self.has("states") else formed
 
-    def form_states(self, budget: int | str | None = None) -> Recording:
+    def form_states(self, budget: int | str | None = None) -> Self:
         if "_kept" not in self.__dict__ and self.has("states"):
             needed = sum(self._bytes(batch, "states") for batch in self._batches)
             self._check_budget(needed, budget)
