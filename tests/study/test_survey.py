@@ -15,6 +15,7 @@ from dynprobe.cli import app
 from dynprobe.errors import DataError
 from dynprobe.study.survey import networks as trainer
 from dynprobe.study.survey import run as runner
+from dynprobe.study.survey.answer_figure import draw_answer
 from dynprobe.study.survey.baseline import BASELINE
 from dynprobe.study.survey.networks import Network, train_networks
 from dynprobe.study.survey.page import blocks, interval, render_survey
@@ -292,12 +293,27 @@ def test_models_are_held_against_the_network_of_the_same_survey() -> None:
     assert in_common(found[1:]) == {"mamba": "unknown", "rnn": "unknown"}
 
 
+def test_the_figure_that_answers_shows_each_number_with_its_judgement() -> None:
+    mamba = [replace(r, model="mamba") for r in changed("left of a push off the manifold", 0.9)]
+    wider = [replace(r, n=5, value=4.4) for r in RNN if "participation" in r.measure]
+    figure = draw_answer([*RNN, *wider, *mamba], ["gru", "mamba", "rnn"])
+    assert figure is not None
+    texts = [t.get_text() for t in figure.axes[0].texts]
+    assert {"gru", "mamba"} < set(texts)
+    assert "rnn" not in texts
+    assert texts.count("✓ 2.1 / 4.4") == 2  # read out, and carried
+    # of the GRU with five classes only dimensions are known, of the other nothing
+    assert {"✗ 90.0 % / –", "2 % / –", "✓ 2.1 / –"} < set(texts)
+    assert "– / –" in texts  # nothing is known of pushes along the manifold
+    assert draw_answer([], ["gru"]) is None
+
+
 # -- the page ------------------------------------------------------------------------------------
 
 
 def test_the_page_shows_every_number_and_says_what_is_missing(found: Survey) -> None:
     page = render_survey(found, quick=True)
-    assert page.count("<figure>") == 4
+    assert page.count("<figure>") == 5
     assert "could not be drawn" not in page
     assert "Quick run" in page
     for model in SMALL.models:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from dynprobe.report.figures import Picture
 from dynprobe.report.figures.style import MUTED, class_colours, new_figure, style
+from dynprobe.study.survey.answer_figure import draw_answer
 from dynprobe.study.survey.rows import MEMORY, MODEL, STREAM, Row, in_full
 from dynprobe.study.survey.rules import LAG, view_read
 from dynprobe.study.survey.run import Survey
@@ -20,16 +21,28 @@ _MARKS = "osD^vP*X"
 
 
 def answer(found: Survey) -> Iterator[Picture]:
-    """The first figure: dimension of stream and memory over N, and what is left of a push."""
+    """The first figures: what holds of which model, and its dimensions over N."""
     yield from _drawn(
         "answer",
+        "Does it integrate as a recurrent network is said to?",
+        "Categorical tasks. Every word counts: a word is exchanged for another class's, so many "
+        "words before the end; how much that moves the answer, least over places, of what it does "
+        "at the last word. Reads out, carries: participation ratio of what the classifier reads "
+        "and of what the recurrence carries (S/z where a layer reads that). Read linearly: what a "
+        "linear readout of the memory explains of the logits. Corrects, keeps: what a sequence "
+        "leaves of a push of the memory off its manifold, and along it.",
+        lambda found: draw_answer(in_full(found.rows), found.settings.models),
+        found,
+    )
+    yield from _drawn(
+        "dimensions",
         "Dimensions, and what is left of a push",
         "Left and middle: participation ratio of what classifiers read and of memories (S/z where "
         "a layer reads S/z), mean and standard deviation over seeds; dashed: N − 1. Right: what is "
         "left of a push off the manifold of the memory (filled) and of one along it (open) after a "
         "sequence. A network that corrects has nothing left off the manifold, one that remembers "
         "keeps what is along it.",
-        _answer,
+        _dimensions,
         found,
     )
 
@@ -69,7 +82,7 @@ def _by_n(rows: Sequence[Row], notion: str, measure: str) -> dict[int, list[floa
     return dict(sorted(out.items()))
 
 
-def _answer(found: Survey) -> Figure | None:
+def _dimensions(found: Survey) -> Figure | None:
     models = [m for m in found.settings.models if _counted(found, m)]
     if not models:
         return None
