@@ -24,7 +24,9 @@ def describe() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "date": datetime.now(UTC).date().isoformat(),
-        "command": " ".join(["python", sys.argv[0], *map(_short, sys.argv[1:])]),
+        "command": " ".join(
+            ["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_short, sys.argv[1:])]
+        ),
     }
 
 

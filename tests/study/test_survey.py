@@ -306,6 +306,10 @@ def test_the_figure_that_answers_shows_each_number_with_its_judgement() -> None:
     assert {"✗ 90.0 % / –", "2 % / –", "✓ 2.1 / –"} < set(texts)
     assert "– / –" in texts  # nothing is known of pushes along the manifold
     assert draw_answer([], ["gru"]) is None
+    counted = [replace(r, model="bag of words", n=7) for r in RNN]  # no model: no column of its own
+    figure = draw_answer([*RNN, *counted], ["gru"])
+    assert figure is not None
+    assert "✓ 2.1" in [t.get_text() for t in figure.axes[0].texts]
 
 
 # -- the page ------------------------------------------------------------------------------------

@@ -131,14 +131,14 @@ def draw_answer(rows: Sequence[Row], models: Sequence[str]) -> Figure | None:
         return None
     judged = {f.model: f.holds for f in findings(counted, shown)}
     assert {c.rule for c in COLUMNS} - {None} == set(RULES)
-    numbers = sorted({r.n for r in counted})
+    numbers = sorted({r.n for r in counted if r.model in shown})
     width, height = 1.25, 0.5
-    figure = Figure(figsize=(2.0 + width * len(COLUMNS), 1.35 + height * len(shown)))
+    figure = Figure(figsize=(2.25 + width * len(COLUMNS), 1.35 + height * len(shown)))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    left, top = 1.75, height * len(shown)
-    axes.set_xlim(0, 2.0 + width * len(COLUMNS))
+    left, top = 2.0, height * len(shown)
+    axes.set_xlim(0, 2.25 + width * len(COLUMNS))
     axes.set_ylim(-0.35, top + 1.0)
     for j, column in enumerate(COLUMNS):
         x = left + width * (j + 0.5)

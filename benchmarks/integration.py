@@ -1,0 +1,167 @@
+"""The figure and the tables of docs/integration-beyond-rnns.md, from the rows of the survey.
+
+    python benchmarks/integration.py           # write them anew
+    python benchmarks/integration.py --check   # fail if the page's tables are not those of the rows
+
+The rows are what ``dynprobe survey --data FOLDER --out benchmarks/results/survey`` measured;
+`machine.json` beside them tells where.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from machine import RESULTS
+
+from dynprobe.report.figures.style import style
+from dynprobe.study.survey.answer_figure import draw_answer
+from dynprobe.study.survey.baseline import BASELINE
+from dynprobe.study.survey.rows import MEMORY, MODEL, STREAM, Row, in_full, read_rows
+from dynprobe.study.survey.rules import view_read
+from dynprobe.study.survey.settings import MODELS
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, FIGURE = DOCS / "integration-beyond-rnns.md", DOCS / "img" / "integration.png"
+#: A table of the page, with the task that it is of.
+PLACE = re.compile(r"(<!-- table: (\w+) (\d+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SHORT = {
+    "gru": "GRU",
+    "lstm": "LSTM",
+    "ugrnn": "UGRNN",
+    "rnn": "vanilla",
+    "linear transformer 1": "linear transformer",
+    "linear transformer 2": "two layers",
+    "linear transformer decay": "with decay",
+    "mamba": "Mamba",
+}
+#: What a line is called; of what, and which measures: several are written one after the other.
+LINES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("same answer in random order", MODEL, ("same answer in random order",)),
+    (
+        "effect of a word 8, 35 words back, of the last one's",
+        MODEL,
+        ("memory horizon at lag 8", "memory horizon at lag 35"),
+    ),
+    ("**what is read**: participation ratio", STREAM, ("participation ratio",)),
+    ("components for 95 %", STREAM, ("components for 95 %",)),
+    ("components the readout needs", STREAM, ("components the readout needs",)),
+    (
+        "readout angles, smallest and largest",
+        STREAM,
+        ("readout angle, smallest", "readout angle, largest"),
+    ),
+    (
+        "variance explained by evidence so far; by its mean",
+        STREAM,
+        ("share explained by evidence so far", "share explained by mean evidence"),
+    ),
+    ("**what is carried**: participation ratio", MEMORY, ("participation ratio",)),
+    ("the same as the layer reads it", MEMORY, ("READ participation ratio",)),
+    (
+        "the same, words of all classes in random order",
+        MEMORY,
+        ("READ participation ratio, random inputs",),
+    ),
+    (
+        "variance (as it is read) explained by evidence so far; by its mean",
+        MEMORY,
+        ("READ share explained by evidence so far", "READ share explained by mean evidence"),
+    ),
+    (
+        "logits explained by a linear readout of it",
+        MEMORY,
+        ("READ share of the logits its linear readout explains",),
+    ),
+    ("left of a push off the manifold", MEMORY, ("left of a push off the manifold",)),
+    ("left of a push along it", MEMORY, ("left of a push along the manifold",)),
+    ("two longest time constants", MEMORY, ("time constant 1", "time constant 2")),
+)
+
+
+def table(rows: Sequence[Row], task: str, n: int) -> str:
+    """Mean and standard deviation over seeds of the chosen networks of every model."""
+    own = [r for r in rows if (r.task, r.n) == (task, n)]
+    models = [m for m in MODELS if any(r.model == m for r in own)]
+    lines = [["", *(SHORT[m] for m in models)], ["---"] * (1 + len(models))]
+    by_model = {m: [r for r in own if r.model == m] for m in models}
+    seeds = [len({r.seed for r in by_model[m]}) for m in models]
+    lines.append(["networks", *map(str, seeds)])
+    lines.append(["accuracy, fresh sequences, %", *(_percent(by_model[m]) for m in models)])
+    for title, notion, measures in LINES:
+        cells = [_cell(by_model[m], notion, measures) for m in models]
+        if any(cell != "–" for cell in cells):
+            lines.append([title, *cells])
+    counted = [r for r in own if r.model == BASELINE]
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    if counted:
+        predicted = {r.measure: r.value for r in counted}
+        ratio = predicted.get("participation ratio predicted by word counts", math.nan)
+        text += (
+            f"\nA bag of words: accuracy {counted[0].accuracy:.3f}; word counts predict "
+            f"{ratio:.2f} dimensions.\n"
+        )
+    return text
+
+
+def _cell(rows: Sequence[Row], notion: str, measures: Sequence[str]) -> str:
+    names = [m.replace("READ ", view_read(rows)) for m in measures]
+    found = [[r.value for r in rows if (r.notion, r.measure) == (notion, m)] for m in names]
+    return ", ".join(written(values) for values in found)
+
+
+def _percent(rows: Sequence[Row]) -> str:
+    values = [100 * a for a in {r.seed: r.accuracy for r in rows}.values()]
+    spread = stdev(values) if len(values) > 1 else 0.0
+    return f"{fmean(values):.1f}" + (f" ± {spread:.1f}" if spread >= 0.05 else "")
+
+
+def written(values: Sequence[float]) -> str:
+    """Mean and standard deviation; "∞" where it is so for most, "–" for nothing."""
+    known = [v for v in values if not math.isnan(v)]
+    if not known:
+        return "–"
+    finite = [v for v in known if math.isfinite(v)]
+    if len(finite) <= len(known) / 2:
+        return "∞"
+    if all(v.is_integer() for v in finite) and max(finite) > 1:  # counts
+        low, high = int(min(finite)), int(max(finite))
+        return str(low) if low == high else f"{low} to {high}"
+    mean = fmean(finite)
+    spread = stdev(finite) if len(finite) > 1 else 0.0
+    digits = 2 if abs(mean) < 10 else 0
+    half = 0.5 * 10**-digits
+    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread >= half else "")
+
+
+def with_tables(text: str, rows: Sequence[Row]) -> str:
+    """The page with its tables filled from the rows."""
+    return PLACE.sub(lambda m: m[1] + table(rows, m[2], int(m[3])) + m[4], text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    rows = in_full(read_rows(RESULTS / "survey" / "rows.csv"))
+    page = PAGE.read_text(encoding="utf-8")
+    made = with_tables(page, rows)
+    if options.check:
+        if made != page:
+            sys.exit(f"{PAGE.name} has other numbers than the rows: run {Path(__file__).name}.")
+        return
+    PAGE.write_text(made, encoding="utf-8")
+    with style():
+        figure = draw_answer(rows, tuple(MODELS))
+        assert figure is not None
+        figure.savefig(FIGURE, dpi=150)
+    print(f"written: {PAGE.name}, {FIGURE.name}")
+
+
+if __name__ == "__main__":
+    main()
