@@ -303,8 +303,8 @@ def test_the_figure_that_answers_shows_each_number_with_its_judgement() -> None:
     assert "rnn" not in texts
     assert texts.count("✓ 2.1 / 4.4") == 2  # read out, and carried
     # of the GRU with five classes only dimensions are known, of the other nothing
-    assert {"✗ 90.0 % / –", "2 % / –", "✓ 2.1 / –"} < set(texts)
-    assert "– / –" in texts  # nothing is known of pushes along the manifold
+    assert {"✗ 90.0 / – %", "2 / – %", "✓ 2.1 / –"} < set(texts)
+    assert "– / – %" in texts  # nothing is known of pushes along the manifold
     assert draw_answer([], ["gru"]) is None
     counted = [replace(r, model="bag of words", n=7) for r in RNN]  # no model: no column of its own
     figure = draw_answer([*RNN, *counted], ["gru"])

@@ -159,8 +159,9 @@ def draw_answer(rows: Sequence[Row], models: Sequence[str]) -> Figure | None:
                 _written(column.value(some), percent=column.percent) if some else "–"
                 for some in own
             ]
-            axes.text(x + width / 2, y + height / 2, _MARK[holds] + " / ".join(values),
-                      ha="center", va="center", size=9, color=INK)  # fmt: skip
+            text = _MARK[holds] + " / ".join(values) + (" %" if column.percent else "")
+            axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", size=9,
+                      color=INK)  # fmt: skip
     axes.plot([left, left + width * len(COLUMNS)], [top + 0.04] * 2, color=FAINT, lw=1)
     classes = " / ".join(str(n) for n in numbers)
     axes.text(left, -0.2, f"N = {classes} classes. Means over seeds; ✓ and ✗ by rules that were "
@@ -175,4 +176,4 @@ def _written(value: float, *, percent: bool) -> str:
         return "∞"
     if not percent:
         return f"{value:.2g}" if value < 10 else f"{value:.0f}"
-    return f"{100 * value:.0f} %" if value > 0.995 or value < 0.9 else f"{100 * value:.1f} %"
+    return f"{100 * value:.1f}" if 0.9 <= value <= 0.9995 else f"{100 * value:.0f}"
