@@ -125,6 +125,16 @@ def test_labels_that_stand_for_none_are_left_out():
     assert min(found.end_classes) >= 0
 
 
+def test_labels_of_another_shape_are_no_crash():
+    probes = labelled(BATCH.labels)
+    probes["b"].recording().annotate(labels=BATCH.labels[:, None])
+    found = dynprobe.compare(probes)
+    assert found.row("accuracy").cells["b"].value is not None
+    probes["b"].recording().annotate(labels=torch.zeros(20, 3, dtype=torch.int64))
+    with pytest.raises(ShapeError, match=r"labels of shapes \(20,\) and \(20, 3\)"):
+        dynprobe.compare(probes)
+
+
 def test_labels_that_do_not_fit_say_so():
     found = dynprobe.compare(labelled(torch.full((20,), 7)))
     assert "a label is 7" in found.row("accuracy").cells["a"].text

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dynprobe.errors import ShapeError
 
-_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+_UNSIGNED = (torch.uint8, torch.uint16, torch.uint32, torch.uint64)
 
 
 def own_tensor(value: Any) -> Tensor:
@@ -32,7 +32,8 @@ def own_tensor(value: Any) -> Tensor:
             f"These values do not make one array: {error}. Pad sequences of different length to "
             "one length and say how long each is with lengths="
         ) from error
-    # torch indexes and compares only some dtypes; numpy's token ids are often of the others
+    # token ids are often of these dtypes: torch does not compute with some, and uint8 it takes for
+    # a mask where it is an index
     return x.to(torch.int64) if x.dtype in _UNSIGNED else x
 
 

@@ -193,11 +193,13 @@ def _write_through(file: FileIO, buffers: Sequence[memoryview], beside: Executor
             _write(file, block)
             written += len(block)
             if written >= _AHEAD and (syncing is None or syncing.done()):
+                if syncing is not None:
+                    syncing.result()  # the disk tells of an error once, and not again
                 syncing = beside.submit(os.fsync, file.fileno())
                 written = 0
     if syncing is not None:
-        os.fsync(file.fileno())  # beside the rest of the checksum
         syncing.result()
+        os.fsync(file.fileno())  # beside the rest of the checksum
 
 
 def _write(file: FileIO, buffer: memoryview) -> None:

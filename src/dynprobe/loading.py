@@ -57,11 +57,12 @@ def load(
         if layer is not None:
             raise FileFormatError(f"{path} is no folder: a file holds one recurrence.")
         return storage.load(path, verify=verify)
-    recording = _load_folder(_one_of(source, layer), verify=verify)
+    folder = _one_of(source, layer)
+    recording = _load_folder(folder, verify=verify)
     if layer not in (None, recording.layer):
         raise UnknownNameError(
-            f"{source} is the recording of one recurrence, {recording.layer!r}, and not of "
-            f"{layer!r}: load it without layer=."
+            f"{folder} is the recording of one recurrence, {recording.layer!r}, and not of "
+            f"{layer!r}: load({str(folder)!r}) reads it."
         )
     return recording
 

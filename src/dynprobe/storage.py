@@ -25,6 +25,8 @@ from dynprobe.store import Store
 
 FORMAT = 3
 _KEY = "dynprobe"
+#: Name of directions that states were projected on, as a tensor and in the header.
+DIRECTIONS = "directions"
 #: Tensors of a recording, by the names of their arguments.
 _TENSORS = ("lengths", "initial", "inputs", "tokens", "labels", "logits", "steps", "scale")
 
@@ -69,7 +71,7 @@ def constants_of(recording: Recording) -> dict[str, Tensor]:
     """What it has once: readout, and directions that states were projected on."""
     directions, readout = recording.meta.store.project, recording.readout
     found = {
-        "directions": directions if isinstance(directions, Tensor) else None,
+        DIRECTIONS: directions if isinstance(directions, Tensor) else None,
         "readout.weight": None if readout is None else readout.weight,
         "readout.bias": None if readout is None else readout.bias,
     }
@@ -179,7 +181,7 @@ def _store_to_dict(store: Store) -> dict[str, Any]:
     return {
         "what": store.what,
         "every": store.every,
-        "project": "directions" if given else store.project,
+        "project": DIRECTIONS if given else store.project,
         "seed": store.seed,
     }
 
@@ -189,6 +191,6 @@ def _store_from_dict(values: dict[str, Any], tensors: dict[str, Tensor]) -> Stor
     return Store(
         what=str(values["what"]),
         every=int(values["every"]),
-        project=tensors["directions"] if project == "directions" else project,
+        project=tensors[DIRECTIONS] if project == DIRECTIONS else project,
         seed=int(values["seed"]),
     )

@@ -294,7 +294,21 @@ class TestResuming:
                 model(**next(iter(batches(1))))
             with pytest.raises(FileFormatError, match=f"with another {name}"):
                 recorder.close()
-        assert len(dynprobe.load(tmp_path / "run")) == 3
+        rec = dynprobe.load(tmp_path / "run")
+        assert len(rec) == 3
+        assert (rec.meta.vocabulary, rec.meta.classes) == (WORDS, ("x", "y", "z"))
+
+    def test_projections_on_other_directions(self, tmp_path):
+        model = Classifier().eval()
+        a, b = (dynprobe.Store(project=torch.randn(2, 6)) for _ in range(2))
+        written(model, tmp_path / "run", batches(1), store=a)
+        with pytest.raises(FileFormatError, match="on other directions"):
+            written(model, tmp_path / "run", batches(1), resume=True, store=b)
+        rec = dynprobe.load(tmp_path / "run")
+        assert len(rec) == 3
+        assert torch.equal(rec.meta.store.project, a.project)
+        written(model, tmp_path / "run", batches(1), resume=True, store=a)
+        assert len(dynprobe.load(tmp_path / "run")) == 6
 
     def test_names_are_kept_where_a_later_run_has_none(self, tmp_path):
         model = Classifier().eval()

@@ -224,6 +224,13 @@ def _check_same(a: Side, b: Side) -> None:
     for what, p, q in (("tokens", x.tokens, y.tokens), ("labels", x.labels, y.labels)):
         if p is None or q is None:
             continue
+        if what == "labels":
+            p, q = (x.squeeze(1) if x.dim() == 2 and x.shape[1] == 1 else x for x in (p, q))
+            if p.shape != q.shape:
+                raise ShapeError(
+                    f"{a.name!r} and {b.name!r} have labels of shapes {tuple(p.shape)} and "
+                    f"{tuple(q.shape)}: give both the same ones."
+                )
         time = min(p.shape[1], q.shape[1]) if p.dim() > 1 else None
         p, q = p[:, :time].cpu() if time else p.cpu(), q[:, :time].cpu() if time else q.cpu()
         unlike = p != q

@@ -26,8 +26,9 @@ def answers(accuracy: Row, same: Row, chance: float | None, asked: str) -> Findi
     """Whether they give the same answers; whether they have learned to."""
     question = "Same answers?"
     names = list(same.cells)
-    if any(cell.value is None for cell in same.cells.values()):
-        return Finding(question, UNKNOWN, "Not every model's logits were recorded.")
+    lacking = next(((n, c.text) for n, c in same.cells.items() if c.value is None), None)
+    if lacking is not None:
+        return Finding(question, UNKNOWN, f"Not of {lacking[0]}: {lacking[1]}.")
     least = min(_value(same.cells[name]) for name in names[1:])
     sentence = f"They give the same answer to {100 * least:.1f} % of {asked}"
     sentence += " or more" if len(names) > 2 else ""

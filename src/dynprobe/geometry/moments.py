@@ -87,7 +87,8 @@ class Moments:
 def _exact(x: Tensor) -> Moments:
     """Both moments in one pass, in float64; of the scatter little more than half is formed."""
     n = x.shape[1]
-    # any point near the mean will do: what it is off by is taken out at the end
+    # any point near the mean will do: what it is off by is taken out at the end. Where it is off
+    # by many thousand times the spread, so much of the precision is lost as of any sum of squares
     near = x[:_ROWS].mean(0, dtype=torch.float64)
     buffer = torch.empty(min(_ROWS, len(x)), n, dtype=torch.float64)
     ones = torch.ones(len(buffer), dtype=torch.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from dynprobe.shards.manifest import (
     write_manifest,
 )
 from dynprobe.shards.shard import ONCE, read_shard, shard_name, write_shard
-from dynprobe.storage import constants_of, header_of
+from dynprobe.storage import DIRECTIONS, constants_of, header_of
 
 #: What batches of one folder have in common.
 _SAME = ("layer", "layout", "dt", "unit", "store")
@@ -136,11 +137,16 @@ class ShardWriter:
             self._write_manifest()
 
     def _check_same(self, batch: Recording) -> None:
-        header = header_of(batch)
-        self._newest = constants_of(batch), {name: header[name] for name in ONCE}
+        """Take note of what a batch says once, if it may be in this folder."""
+        header, constants = header_of(batch), constants_of(batch)
         if self._manifest is None:
             self._manifest = Manifest(uuid.uuid4().hex, header)
-            return
+        else:
+            self._refuse_other(header, constants)
+        self._newest = constants, {name: header[name] for name in ONCE}
+
+    def _refuse_other(self, header: Mapping[str, Any], constants: Mapping[str, Tensor]) -> None:
+        assert self._manifest is not None
         # as JSON gives them back: tuples are lists there
         mine = {name: self._manifest.header.get(name) for name in _SAME}
         theirs = {name: header[name] for name in _SAME}
@@ -159,6 +165,12 @@ class ShardWriter:
                     f"states have {len(new)}, or the same in another order), and its ids would "
                     "mean two things: record them to another folder."
                 )
+        known, new = self._constants.get(DIRECTIONS), constants.get(DIRECTIONS)
+        if known is not None and new is not None and not torch.equal(known, new.detach().cpu()):
+            raise FileFormatError(
+                f"{self.folder} holds projections on other directions than these: record them to "
+                "another folder."
+            )
 
     def _flush(self) -> None:
         if not self._changed:
@@ -216,13 +228,13 @@ class ShardWriter:
         """Write the readout again where it is another one: it may be found late, or be trained."""
         assert self._manifest is not None
         found, once = self._newest
-        same = found.keys() == self._constants.keys() and all(
-            torch.equal(x, self._constants[name]) for name, x in found.items()
+        found = {name: x.detach().cpu() for name, x in found.items()}
+        changed = not all(
+            name in self._constants and torch.equal(x, self._constants[name])
+            for name, x in found.items()
         )
-        changed = bool(found) and not same
-        if changed:
-            self._constants = {name: x.detach().cpu() for name, x in found.items()}
         # what is known once stays known
+        self._constants |= found
         header = self._manifest.header | {n: v for n, v in once.items() if v is not None}
         names = {name: header[name] for name in ONCE}
         missing = any(names.values()) and not (self.folder / CONSTANTS).exists()
