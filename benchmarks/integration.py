@@ -10,17 +10,19 @@ The rows are what ``dynprobe survey --data FOLDER --out benchmarks/results/surve
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
+from typing import Any
 
 from machine import RESULTS
 
 from dynprobe.report.figures.style import style
-from dynprobe.study.survey.answer_figure import draw_answer
+from dynprobe.study.survey.answer_figure import NAMES, draw_answer
 from dynprobe.study.survey.baseline import BASELINE
 from dynprobe.study.survey.rows import MEMORY, MODEL, STREAM, Row, in_full, read_rows
 from dynprobe.study.survey.rules import view_read
@@ -30,23 +32,19 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE, FIGURE = DOCS / "integration-beyond-rnns.md", DOCS / "img" / "integration.png"
 #: A table of the page, with the task that it is of.
 PLACE = re.compile(r"(<!-- table: (\w+) (\d+) -->\n).*?(<!-- end -->)", re.DOTALL)
-SHORT = {
-    "gru": "GRU",
-    "lstm": "LSTM",
-    "ugrnn": "UGRNN",
-    "rnn": "vanilla",
-    "linear transformer 1": "linear transformer",
-    "linear transformer 2": "two layers",
-    "linear transformer decay": "with decay",
-    "mamba": "Mamba",
-}
+#: The table of the control, with the models that are shown.
+CONTROL = re.compile(r"(<!-- control: ([\w, ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 #: What a line is called; of what, and which measures: several are written one after the other.
 LINES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("same answer in random order", MODEL, ("same answer in random order",)),
     (
-        "effect of a word 8, 35 words back, of the last one's",
+        "effect of a word 8, 35, 50 words before the end, of the last one's (medians)",
         MODEL,
-        ("memory horizon at lag 8", "memory horizon at lag 35"),
+        (
+            "MEDIAN memory horizon at lag 8",
+            "MEDIAN memory horizon at lag 35",
+            "MEDIAN memory horizon at lag 50",
+        ),
     ),
     ("**what is read**: participation ratio", STREAM, ("participation ratio",)),
     ("components for 95 %", STREAM, ("components for 95 %",)),
@@ -88,7 +86,7 @@ def table(rows: Sequence[Row], task: str, n: int) -> str:
     """Mean and standard deviation over seeds of the chosen networks of every model."""
     own = [r for r in rows if (r.task, r.n) == (task, n)]
     models = [m for m in MODELS if any(r.model == m for r in own)]
-    lines = [["", *(SHORT[m] for m in models)], ["---"] * (1 + len(models))]
+    lines = [["", *(NAMES[m] for m in models)], ["---"] * (1 + len(models))]
     by_model = {m: [r for r in own if r.model == m] for m in models}
     seeds = [len({r.seed for r in by_model[m]}) for m in models]
     lines.append(["networks", *map(str, seeds)])
@@ -110,15 +108,20 @@ def table(rows: Sequence[Row], task: str, n: int) -> str:
 
 
 def _cell(rows: Sequence[Row], notion: str, measures: Sequence[str]) -> str:
-    names = [m.replace("READ ", view_read(rows)) for m in measures]
-    found = [[r.value for r in rows if (r.notion, r.measure) == (notion, m)] for m in names]
-    return ", ".join(written(values) for values in found)
+    read = view_read(rows)
+    found = []
+    for measure in measures:
+        name = measure.removeprefix("MEDIAN ").replace("READ ", read)
+        values = [r.value for r in rows if (r.notion, r.measure) == (notion, name)]
+        middle = measure.startswith("MEDIAN ") and values
+        found.append(f"{median(values):.2f}" if middle else written(values))
+    return ", ".join(found)
 
 
 def _percent(rows: Sequence[Row]) -> str:
-    values = [100 * a for a in {r.seed: r.accuracy for r in rows}.values()]
-    spread = stdev(values) if len(values) > 1 else 0.0
-    return f"{fmean(values):.1f}" + (f" ± {spread:.1f}" if spread >= 0.05 else "")
+    values = list({r.seed: r.accuracy for r in rows}.values())
+    spread = 100 * stdev(values) if len(values) > 1 else 0.0
+    return f"{100 * fmean(values):.1f}" + (f" ± {spread:.1f}" if spread >= 0.05 else "")
 
 
 def written(values: Sequence[float]) -> str:
@@ -136,12 +139,45 @@ def written(values: Sequence[float]) -> str:
     spread = stdev(finite) if len(finite) > 1 else 0.0
     digits = 2 if abs(mean) < 10 else 0
     half = 0.5 * 10**-digits
-    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread >= half else "")
+    text = f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread >= half else "")
+    endless = len(known) - len(finite)
+    return f"{text} (∞ in {endless})" if endless else text
+
+
+def penalties(networks: Sequence[dict[str, Any]]) -> str:
+    """The control: the networks of the grid, a line each."""
+    head = ("", "accuracy", "effect of a word 35 words back", "left of a push off, along",
+            "two longest time constants")  # fmt: skip
+    lines = [head, ("---",) * len(head)]
+    for net in networks:
+        lines.append(
+            (
+                f"{NAMES[net['model']]}, rate {net['rate']:g}, L2 {net['l2']:g}",
+                f"{net['accuracy']:.3f}",
+                f"{net['memory horizon at lag 35']:.2f}",
+                f"{_share(net['left of a push off the manifold'])}, "
+                f"{_share(net['left of a push along the manifold'])}",
+                f"{net['time constant 1']:,.0f}, {net['time constant 2']:,.0f}",
+            )
+        )
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _share(x: float | None) -> str:
+    if x is None:
+        return "–"
+    return f"{100 * x:.0f} %" if x >= 0.095 else f"{100 * x:.1f} %"
 
 
 def with_tables(text: str, rows: Sequence[Row]) -> str:
     """The page with its tables filled from the rows."""
-    return PLACE.sub(lambda m: m[1] + table(rows, m[2], int(m[3])) + m[4], text)
+    text = PLACE.sub(lambda m: m[1] + table(rows, m[2], int(m[3])) + m[4], text)
+    control = json.loads((RESULTS / "survey_penalties.json").read_text())["figures"]["networks"]
+    return CONTROL.sub(lambda m: m[1] + penalties(_of(control, m[2])) + m[3], text)
+
+
+def _of(networks: Sequence[dict[str, Any]], models: str) -> list[dict[str, Any]]:
+    return [net for net in networks if net["model"] in models.split(",")]
 
 
 def main() -> None:

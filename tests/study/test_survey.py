@@ -246,7 +246,7 @@ def changed(measure: str, value: float, notion: str = MEMORY) -> list[Row]:
 
 def test_a_network_of_which_all_rules_hold_integrates() -> None:
     (finding,) = findings(RNN, ["gru"])
-    assert finding.holds == dict.fromkeys(RULES, True)
+    assert finding.holds == dict.fromkeys(RULES, (1, 1))
     assert "integrates evidence" in finding.sentence
 
 
@@ -268,7 +268,7 @@ def test_a_network_of_which_all_rules_hold_integrates() -> None:
 )
 def test_each_rule_can_fail_by_itself(rows: list[Row], rule: str, start: str) -> None:
     (finding,) = findings(rows, ["gru"])
-    assert [r for r, holds in finding.holds.items() if not holds] == [rule]
+    assert [r for r in RULES if not finding.verdict(r)] == [rule]
     assert finding.sentence == f"{start} Not supported: {rule}."
 
 
@@ -276,11 +276,20 @@ def test_what_was_not_learned_or_not_measured_is_not_judged() -> None:
     unlearned = [replace(r, accuracy=0.5) for r in RNN]
     assert "has not learned" in findings(unlearned, ["gru"])[0].sentence
     lacking = [r for r in RNN if "readout" not in r.measure]
-    assert findings(lacking, ["gru"])[0].holds["is read linearly"] is None
+    assert findings(lacking, ["gru"])[0].verdict("is read linearly") is None
     assert "Not measured: is read linearly" in findings(lacking, ["gru"])[0].sentence
-    # it must hold on every task
-    both = RNN + [replace(r, n=5, accuracy=0.4) for r in RNN]
-    assert findings(both, ["gru"])[0].holds["learned"] is False
+
+
+def test_networks_that_differ_are_counted() -> None:
+    both = RNN + [replace(r, n=5, accuracy=0.4, value=4 * r.value) for r in RNN]
+    (finding,) = findings(both, ["gru"])
+    assert finding.holds["learned"] == (1, 2)
+    assert (finding.verdict("learned"), finding.word("learned")) == (None, "1 of 2")
+    assert "Networks differ: learned (1 of 2)" in finding.sentence
+    # a mean of 0.65 would count; one of the two does not
+    other = [replace(r, seed=1) for r in changed("memory horizon at lag 50", 0.4, MODEL)]
+    more = changed("memory horizon at lag 50", 0.9, MODEL)
+    assert findings(other + more, ["gru"])[0].holds["counts"] == (1, 2)
 
 
 def test_models_are_held_against_the_network_of_the_same_survey() -> None:
@@ -299,12 +308,12 @@ def test_the_figure_that_answers_shows_each_number_with_its_judgement() -> None:
     figure = draw_answer([*RNN, *wider, *mamba], ["gru", "mamba", "rnn"])
     assert figure is not None
     texts = [t.get_text() for t in figure.axes[0].texts]
-    assert {"gru", "mamba"} < set(texts)
-    assert "rnn" not in texts
+    assert {"GRU", "Mamba"} < set(texts)
+    assert "vanilla RNN" not in texts
     assert texts.count("✓ 2.1 / 4.4") == 2  # read out, and carried
     # of the GRU with five classes only dimensions are known, of the other nothing
-    assert {"✗ 90.0 / – %", "2 / – %", "✓ 2.1 / –"} < set(texts)
-    assert "– / – %" in texts  # nothing is known of pushes along the manifold
+    assert {"✗ 90.0 / – %", "✓ 2 / – %", "✓ 2.1 / –"} < set(texts)
+    assert "–" in texts  # nothing is known of pushes along the manifold
     assert draw_answer([], ["gru"]) is None
     counted = [replace(r, model="bag of words", n=7) for r in RNN]  # no model: no column of its own
     figure = draw_answer([*RNN, *counted], ["gru"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,11 +13,23 @@ from matplotlib.patches import Rectangle
 
 from dynprobe.report.figures.style import FAINT, INK, MUTED
 from dynprobe.study.survey.rows import MEMORY, STREAM, Row
-from dynprobe.study.survey.rules import LAG, RULES, findings, view_read
+from dynprobe.study.survey.rules import RULES, Finding, findings, least_lag, view_read
 
-#: Grounds of what holds, what does not, and what no rule is about.
-HOLDS, FAILS, UNJUDGED = "#d3ecdf", "#fbdcc6", "#f1f3f5"
-_MARK = {True: "✓ ", False: "✗ ", None: ""}
+#: Grounds of what holds of all networks, of none, of some, and of what no rule is about.
+HOLDS, FAILS, MIXED, UNJUDGED = "#d3ecdf", "#fbdcc6", "#fcf1c9", "#f1f3f5"
+#: What the models are called for readers.
+NAMES = {
+    "gru": "GRU",
+    "lstm": "LSTM",
+    "ugrnn": "UGRNN",
+    "rnn": "vanilla RNN",
+    "linear transformer 1": "linear transformer",
+    "linear transformer 2": "of two layers",
+    "linear transformer decay": "with decay",
+    "mamba": "Mamba",
+}
+#: At most so many numbers of classes stand in one cell.
+SHOWN = 2
 
 #: Rows of one model and one N -> a number.
 Value = Callable[[Sequence[Row]], float]
@@ -62,52 +74,51 @@ def _accuracy(rows: Sequence[Row]) -> float:
 
 
 def _first_words(rows: Sequence[Row]) -> float:
-    """Of the lags, that whose mean over seeds is least."""
-    by_lag: dict[str, list[float]] = {}
+    """The least effect of a word, median over networks: what it is compared with varies much."""
+    networks: dict[object, list[Row]] = {}
     for r in rows:
-        if r.measure.startswith(LAG):
-            by_lag.setdefault(r.measure, []).append(r.value)
-    return min((fmean(values) for values in by_lag.values()), default=math.nan)
+        networks.setdefault(r.network, []).append(r)
+    return median(least_lag(own) for own in networks.values())
 
 
 COLUMNS = (
     Column("answers right", "of fresh sequences", "learned", _accuracy, percent=True),
     Column(
         "every word\ncounts",
-        "least effect of a word,\nof the last one's",
+        "least effect of a word, of\nthe last one's: ≥ 50 %, median",
         "counts",
         _first_words,
         percent=True,
     ),
     Column(
         "reads out\nN − 1",
-        "dimensions of\nwhat is read",
+        "dimensions of what\nis read: ± 25 %",
         "reads out N − 1",
         _mean(STREAM, "participation ratio"),
     ),
     Column(
         "carries\nN − 1",
-        "dimensions of\nthe memory",
+        "dimensions of the\nmemory: ± 25 %",
         "remembers N − 1",
         _mean(MEMORY, "participation ratio", read=True),
     ),
     Column(
         "memory is read\nlinearly",
-        "of the logits'\nvariance",
+        "of the logits'\nvariance: ≥ 90 %",
         "is read linearly",
         _mean(MEMORY, "share of the logits its linear readout explains", read=True),
         percent=True,
     ),
     Column(
-        "corrects",
-        "left of a push\noff the manifold",
+        "pulls back",
+        "left of a push off its\nmanifold: ≤ 50 %, not affine",
         "corrects",
         _mean(MEMORY, "left of a push off the manifold"),
         percent=True,
     ),
     Column(
         "keeps",
-        "left of a push\nalong the manifold",
+        "left of a push along\nits manifold (no rule)",
         None,
         _mean(MEMORY, "left of a push along the manifold"),
         percent=True,
@@ -129,10 +140,10 @@ def draw_answer(rows: Sequence[Row], models: Sequence[str]) -> Figure | None:
     shown = [m for m in models if any(r.model == m for r in counted)]
     if not shown:
         return None
-    judged = {f.model: f.holds for f in findings(counted, shown)}
+    judged = {f.model: f for f in findings(counted, shown)}
     assert {c.rule for c in COLUMNS} - {None} == set(RULES)
-    numbers = sorted({r.n for r in counted if r.model in shown})
-    width, height = 1.25, 0.5
+    numbers = _numbers([r for r in counted if r.model in shown])
+    width, height = 1.45, 0.5
     figure = Figure(figsize=(2.25 + width * len(COLUMNS), 1.35 + height * len(shown)))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -147,26 +158,42 @@ def draw_answer(rows: Sequence[Row], models: Sequence[str]) -> Figure | None:
         axes.text(x, top + 0.1, column.unit, ha="center", va="bottom", size=7.5, color=MUTED)
     for i, model in enumerate(shown):
         y = top - height * (i + 1)
-        axes.text(left - 0.12, y + height / 2, model, ha="right", va="center", size=9, color=INK)
+        axes.text(left - 0.12, y + height / 2, NAMES.get(model, model), ha="right", va="center",
+                  size=9, color=INK)  # fmt: skip
         own = [[r for r in counted if (r.model, r.n) == (model, n)] for n in numbers]
         for j, column in enumerate(COLUMNS):
-            holds = judged[model][column.rule] if column.rule else None
-            ground = {True: HOLDS, False: FAILS, None: UNJUDGED}[holds]
+            ground, text = _cell(column, judged[model], own)
             x = left + width * j
             axes.add_patch(Rectangle((x + 0.03, y + 0.03), width - 0.06, height - 0.06,
                                      facecolor=ground, edgecolor="none"))  # fmt: skip
-            values = [
-                _written(column.value(some), percent=column.percent) if some else "–"
-                for some in own
-            ]
-            text = _MARK[holds] + " / ".join(values) + (" %" if column.percent else "")
             axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", size=9,
                       color=INK)  # fmt: skip
     axes.plot([left, left + width * len(COLUMNS)], [top + 0.04] * 2, color=FAINT, lw=1)
     classes = " / ".join(str(n) for n in numbers)
-    axes.text(left, -0.2, f"N = {classes} classes. Means over seeds; ✓ and ✗ by rules that were "
-              "stated before; grey: none", size=7.5, color=MUTED, va="center")  # fmt: skip
+    axes.text(left, -0.2, f"N = {classes} classes, means over networks. ✓ holds of every network, "
+              "✗ of none, else of how many", size=7.5, color=MUTED, va="center")  # fmt: skip
     return figure
+
+
+def _numbers(rows: Sequence[Row]) -> list[int]:
+    """The numbers of classes with most seeds, not too many for a cell."""
+    seeds = {n: len({r.seed for r in rows if r.n == n}) for n in {r.n for r in rows}}
+    most = sorted(seeds, key=lambda n: (-seeds[n], abs(n - 3), n))
+    return sorted(most[:SHOWN])
+
+
+def _cell(column: Column, finding: Finding, own: Sequence[Sequence[Row]]) -> tuple[str, str]:
+    """Ground and text; the judgement is of all numbers of classes, the text shows some."""
+    values = [_written(column.value(s), percent=column.percent) if s else "–" for s in own]
+    if set(values) == {"–"}:
+        return UNJUDGED, "–"
+    text = " / ".join(values) + (" %" if column.percent else "")
+    if column.rule is None or finding.holds[column.rule][1] == 0:
+        return UNJUDGED, text
+    holds = finding.verdict(column.rule)
+    if holds is None:
+        return MIXED, f"{text} ({finding.word(column.rule)})"
+    return (HOLDS, f"✓ {text}") if holds else (FAILS, f"✗ {text}")
 
 
 def _written(value: float, *, percent: bool) -> str:
@@ -176,4 +203,5 @@ def _written(value: float, *, percent: bool) -> str:
         return "∞"
     if not percent:
         return f"{value:.2g}" if value < 10 else f"{value:.0f}"
-    return f"{100 * value:.1f}" if 0.9 <= value <= 0.9995 else f"{100 * value:.0f}"
+    digits = 1 if 0.9 <= value <= 0.9995 else 0
+    return f"{round(100 * value, digits) + 0.0:.{digits}f}"  # no "-0"

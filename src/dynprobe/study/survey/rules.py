@@ -1,8 +1,8 @@
 """Plain sentences of what is and is not supported, by rules stated here.
 
-Of each model, over the categorical tasks and all seeds of the chosen setting:
+Of each network, of the chosen setting, on each categorical task:
 
-1. *learned*: the mean accuracy is at least half of the way from chance to no error on every task;
+1. *learned*: its accuracy is at least half of the way from chance to no error;
 2. *counts*: in random order 95 % of the answers stay, and the memory horizon is never under half
    within a sequence;
 3. *reads out N - 1*: the participation ratio of the stream is within a factor of 1.25 of N - 1;
@@ -11,18 +11,20 @@ Of each model, over the categorical tasks and all seeds of the chosen setting:
    give, which stands beside it in the tables, may be near it;
 5. *is read linearly*: the readout of the memory explains 0.9 of the variance of the logits;
 6. *corrects*: the map is not affine in the state, and at most half of a push off the manifold is
-   left after a sequence. An affine map forgets, along the manifold as well: it corrects nothing.
+   left after a sequence. An affine map fades every direction at a pace of its own, wherever the
+   state is: it may fade those off a manifold faster, but there is no manifold that it returns to.
 
-A rule holds if the mean over seeds satisfies it on every task. Without a number it is unknown. A
-model integrates as a recurrent network does if all six hold of it, in part if 1 to 3 do.
+A rule holds of a model if it holds of all its networks, and does not if it holds of none; between
+them it is said of how many. Without a number it is unknown. (At first the mean over seeds was
+judged; it hid that networks of one kind differ.) A model integrates as a recurrent network does if
+all six hold of it, in part if 1 to 3 do.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from dynprobe.comparison.verdict import FACTOR, LEARNED, SAME
 from dynprobe.dynamics.pushes import RETURNED
@@ -37,7 +39,8 @@ RULES = (
     "is read linearly",
     "corrects",
 )
-Holds = bool | None
+#: Of how many networks a rule holds, and of how many that is known.
+Holds = tuple[int, int]
 #: How a measure of the memory horizon begins, and what of the last word's effect a counter keeps.
 LAG, COUNTS = "memory horizon at lag ", 0.5
 #: The network that the others are held against.
@@ -46,25 +49,48 @@ REFERENCE = "gru"
 
 @dataclass(frozen=True)
 class Finding:
-    """What holds of one model; None where a number is missing."""
+    """What holds of one model.
+
+    Attributes
+    ----------
+    model : str
+    holds : dict
+        By rule: of how many networks it holds, and of how many that is known.
+    """
 
     model: str
     holds: dict[str, Holds]
 
+    def verdict(self, rule: str) -> bool | None:
+        """Whether it holds of all networks or of none; None where they differ, or none is known."""
+        yes, known = self.holds[rule]
+        return None if known == 0 or 0 < yes < known else yes == known
+
+    def word(self, rule: str) -> str:
+        """The same in a word or two."""
+        yes, known = self.holds[rule]
+        if known == 0:
+            return "not measured"
+        return {known: "yes", 0: "no"}.get(yes, f"{yes} of {known}")
+
     @property
     def sentence(self) -> str:
         """In words."""
-        values = list(self.holds.values())
-        if self.holds["learned"] is False:
+        values = {name: self.verdict(name) for name in self.holds}
+        if values["learned"] is False:
             return f"{self.model}: cannot be told, it has not learned the task."
-        if all(values):
+        if all(values.values()):
             return f"{self.model}: integrates evidence as the rules say of a recurrent network."
-        failing = _listed([name for name, v in self.holds.items() if v is False])
-        unknown = _listed([name for name, v in self.holds.items() if v is None])
-        unsaid = f" Not measured: {unknown}." if unknown else ""
+        failing = _listed([name for name, v in values.items() if v is False])
+        mixed = _listed(
+            [f"{n} ({self.word(n)})" for n, v in values.items() if v is None and self.holds[n][1]]
+        )
+        unknown = _listed([n for n in values if not self.holds[n][1]])
+        unsaid = f" Networks differ: {mixed}." if mixed else ""
+        unsaid += f" Not measured: {unknown}." if unknown else ""
         if not failing:
             return f"{self.model}: nothing speaks against it.{unsaid}"
-        start = "in part" if all(values[:3]) else "no"
+        start = "in part" if all(values[rule] for rule in RULES[:3]) else "no"
         return f"{self.model}: {start}. Not supported: {failing}.{unsaid}"
 
 
@@ -96,64 +122,63 @@ def in_common(found: Sequence[Finding]) -> dict[str, str]:
             name
             for name in RULES
             if reference is not None
-            and reference.holds[name] is not None
-            and f.holds[name] is not None
+            and reference.verdict(name) is not None
+            and f.verdict(name) is not None
         ]
-        alike = sum(reference is not None and reference.holds[n] == f.holds[n] for n in known)
+        alike = sum(reference is not None and reference.verdict(n) == f.verdict(n) for n in known)
         out[f.model] = f"{alike} of {len(known)} rules" if known else "unknown"
     return out
 
 
+def least_lag(rows: Sequence[Row]) -> float:
+    """Of one network: the least effect of a word before the last, of that of the last word."""
+    lags = [r.value for r in rows if r.measure.startswith(LAG) and r.measure != f"{LAG}1"]
+    return min(lags, default=math.nan)
+
+
 def _finding(rows: Sequence[Row], model: str) -> Finding:
     counted = [r for r in rows if r.task.startswith("categorical")]
-    read = view_read(counted)
+    networks: dict[object, list[Row]] = {}
+    for r in counted:
+        networks.setdefault(r.network, []).append(r)
+    judged = [_network(own) for own in networks.values()]
+    holds = {}
+    for rule in RULES:
+        known = [found[rule] for found in judged if found[rule] is not None]
+        holds[rule] = (sum(map(bool, known)), len(known))
+    return Finding(model, holds)
 
-    def mean(n: int, notion: str, measure: str) -> float:
-        found = [r.value for r in counted if (r.n, r.notion, r.measure) == (n, notion, measure)]
-        return fmean(found) if found else math.nan
 
-    def every(test: Callable[[int], Holds]) -> Holds:
-        results = [test(n) for n in sorted({r.n for r in counted})]
-        if False in results:
-            return False
-        return None if not results or None in results else True
+def _network(rows: Sequence[Row]) -> dict[str, bool | None]:
+    """What holds of one network."""
+    read, n = view_read(rows), rows[0].n
 
-    def learned(n: int) -> Holds:
-        by_seed = {(r.task, r.seed): r.accuracy for r in counted if r.n == n}
-        return fmean(by_seed.values()) >= 1 / n + LEARNED * (1 - 1 / n)
+    def value(notion: str, measure: str) -> float:
+        found = [r.value for r in rows if (r.notion, r.measure) == (notion, measure)]
+        return found[0] if found else math.nan
 
-    def counts(n: int) -> Holds:
-        same = mean(n, MODEL, "same answer in random order")
-        lags = {r.measure for r in counted if r.n == n and r.measure.startswith(LAG)}
-        least = min((mean(n, MODEL, lag) for lag in lags), default=math.nan)
-        return _if_known(same >= SAME and least >= COUNTS, same, least)
-
-    def reads(n: int) -> Holds:
-        ratio = mean(n, STREAM, "participation ratio")
-        return _if_known(_near(ratio, n - 1), ratio)
-
-    def remembers(n: int) -> Holds:
-        ratio = mean(n, MEMORY, f"{read}participation ratio")
-        return _if_known(_near(ratio, n - 1), ratio)
-
-    def linear(n: int) -> Holds:
-        share = mean(n, MEMORY, f"{read}share of the logits its linear readout explains")
-        return _if_known(share >= LINEAR, share)
-
-    def corrects(n: int) -> Holds:
-        affine = mean(n, MEMORY, "affine in the state")
-        left = mean(n, MEMORY, "left of a push off the manifold")
-        return _if_known(affine == 0 and left <= RETURNED, affine, left)
-
-    tests = (learned, counts, reads, remembers, linear, corrects)
-    return Finding(model, {name: every(t) for name, t in zip(RULES, tests, strict=True)})
+    same, least = value(MODEL, "same answer in random order"), least_lag(rows)
+    stream = value(STREAM, "participation ratio")
+    memory = value(MEMORY, f"{read}participation ratio")
+    share = value(MEMORY, f"{read}share of the logits its linear readout explains")
+    affine = value(MEMORY, "affine in the state")
+    left = value(MEMORY, "left of a push off the manifold")
+    tests = (
+        rows[0].accuracy >= 1 / n + LEARNED * (1 - 1 / n),
+        _if_known(same >= SAME and least >= COUNTS, same, least),
+        _if_known(_near(stream, n - 1), stream),
+        _if_known(_near(memory, n - 1), memory),
+        _if_known(share >= LINEAR, share),
+        _if_known(affine == 0 and left <= RETURNED, affine, left),
+    )
+    return dict(zip(RULES, tests, strict=True))
 
 
 def _near(a: float, b: float) -> bool:
     return b / FACTOR <= a <= b * FACTOR
 
 
-def _if_known(answer: bool, *numbers: float) -> Holds:
+def _if_known(answer: bool, *numbers: float) -> bool | None:
     return None if any(math.isnan(x) for x in numbers) else answer
 
 
