@@ -135,8 +135,11 @@ def test_an_analyzer_that_returns_nonsense_is_a_failure_beside_the_others(return
 
 
 HANGING = """
-import sys, time
+import signal, sys, time
 import dynprobe, torch
+
+# a shell's background job, which the tests may be, does not hear it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Hangs(dynprobe.Analyzer):
     name = "hangs"
