@@ -19,9 +19,10 @@ def render_terminal(report: Report) -> RenderableType:
     for layer in report.layers:
         table = Table(title=f"dynprobe: {layer}", title_justify="left", box=None, pad_edge=False)
         table.add_column("analyzer", style="cyan", no_wrap=True)
-        table.add_column("measure", no_wrap=True)
-        table.add_column("value", style="bold")
-        table.add_column("", style="dim")
+        # also in 80 columns every column is wide enough for its words
+        table.add_column("measure", max_width=26)
+        table.add_column("value", style="bold", min_width=16, overflow="fold")
+        table.add_column("", style="dim", overflow="fold")
         for name, rows in summary(report, layer).items():
             for i, row in enumerate(rows):
                 # analyses of a user's own text: brackets in it are not markup
