@@ -115,7 +115,9 @@ def _cell(rows: Sequence[Row], notion: str, measures: Sequence[str]) -> str:
         name = measure.removeprefix("MEDIAN ").replace("READ ", read)
         values = [r.value for r in rows if (r.notion, r.measure) == (notion, name)]
         middle = measure.startswith("MEDIAN ") and values
-        found.append(f"{median(values):.2f}" if middle else written(values))
+        text = f"{median(values):.2f}" if middle else written(values)
+        # more components than were counted
+        found.append("many" if "components" in name and text == "∞" else text)
     return ", ".join(found)
 
 
