@@ -20,7 +20,7 @@ def render_terminal(report: Report) -> RenderableType:
         table = Table(title=f"dynprobe: {layer}", title_justify="left", box=None, pad_edge=False)
         table.add_column("analyzer", style="cyan", no_wrap=True)
         # also in 80 columns every column is wide enough for its words
-        table.add_column("measure", max_width=26)
+        table.add_column("measure", max_width=28)
         table.add_column("value", style="bold", min_width=16, overflow="fold")
         table.add_column("", style="dim", overflow="fold")
         for name, rows in summary(report, layer).items():
