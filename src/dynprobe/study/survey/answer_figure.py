@@ -85,40 +85,40 @@ COLUMNS = (
     Column("answers right", "of fresh sequences", "learned", _accuracy, percent=True),
     Column(
         "every word\ncounts",
-        "least effect of a word, of\nthe last one's: ≥ 50 %, median",
+        "least effect of a word,\nof the last one's\n(median): ≥ 50 %",
         "counts",
         _first_words,
         percent=True,
     ),
     Column(
         "reads out\nN − 1",
-        "dimensions of what\nis read: ± 25 %",
+        "dimensions of\nwhat is read:\n± 25 %",
         "reads out N − 1",
         _mean(STREAM, "participation ratio"),
     ),
     Column(
         "carries\nN − 1",
-        "dimensions of the\nmemory: ± 25 %",
+        "dimensions of\nthe memory:\n± 25 %",
         "remembers N − 1",
         _mean(MEMORY, "participation ratio", read=True),
     ),
     Column(
         "memory is read\nlinearly",
-        "of the logits'\nvariance: ≥ 90 %",
+        "of the logits'\nvariance:\n≥ 90 %",
         "is read linearly",
         _mean(MEMORY, "share of the logits its linear readout explains", read=True),
         percent=True,
     ),
     Column(
         "pulls back",
-        "left of a push off its\nmanifold: ≤ 50 %, not affine",
+        "left of a push off\nits manifold: ≤ 50 %,\nnot affine",
         "corrects",
         _mean(MEMORY, "left of a push off the manifold"),
         percent=True,
     ),
     Column(
         "keeps",
-        "left of a push along\nits manifold (no rule)",
+        "left of a push along\nits manifold\n(no rule)",
         None,
         _mean(MEMORY, "left of a push along the manifold"),
         percent=True,
@@ -143,17 +143,17 @@ def draw_answer(rows: Sequence[Row], models: Sequence[str]) -> Figure | None:
     judged = {f.model: f for f in findings(counted, shown)}
     assert {c.rule for c in COLUMNS} - {None} == set(RULES)
     numbers = _numbers([r for r in counted if r.model in shown])
-    width, height = 1.45, 0.5
-    figure = Figure(figsize=(2.25 + width * len(COLUMNS), 1.35 + height * len(shown)))
+    width, height = 1.24, 0.5
+    figure = Figure(figsize=(1.65 + width * len(COLUMNS), 1.5 + height * len(shown)))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    left, top = 2.0, height * len(shown)
-    axes.set_xlim(0, 2.25 + width * len(COLUMNS))
-    axes.set_ylim(-0.35, top + 1.0)
+    left, top = 1.55, height * len(shown)
+    axes.set_xlim(0, 1.65 + width * len(COLUMNS))
+    axes.set_ylim(-0.35, top + 1.15)
     for j, column in enumerate(COLUMNS):
         x = left + width * (j + 0.5)
-        axes.text(x, top + 0.5, column.heading, ha="center", va="bottom", size=9, weight="bold",
+        axes.text(x, top + 0.66, column.heading, ha="center", va="bottom", size=9, weight="bold",
                   color=INK, linespacing=1.05)  # fmt: skip
         axes.text(x, top + 0.1, column.unit, ha="center", va="bottom", size=7.5, color=MUTED)
     for i, model in enumerate(shown):
