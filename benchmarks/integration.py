@@ -24,7 +24,16 @@ from machine import RESULTS
 from dynprobe.report.figures.style import style
 from dynprobe.study.survey.answer_figure import NAMES, draw_answer
 from dynprobe.study.survey.baseline import BASELINE
-from dynprobe.study.survey.rows import MEMORY, MODEL, STREAM, Row, in_full, read_rows
+from dynprobe.study.survey.rows import (
+    MEMORY,
+    MODEL,
+    STREAM,
+    Row,
+    accuracies,
+    in_full,
+    read_rows,
+    values_of,
+)
 from dynprobe.study.survey.rules import view_read
 from dynprobe.study.survey.settings import MODELS
 
@@ -97,7 +106,7 @@ def table(rows: Sequence[Row], task: str, n: int) -> str:
         if any(cell != "–" for cell in cells):
             lines.append([title, *cells])
     counted = [r for r in own if r.model == BASELINE]
-    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    text = _markdown(lines)
     if counted:
         predicted = {r.measure: r.value for r in counted}
         ratio = predicted.get("participation ratio predicted by word counts", math.nan)
@@ -113,7 +122,7 @@ def _cell(rows: Sequence[Row], notion: str, measures: Sequence[str]) -> str:
     found = []
     for measure in measures:
         name = measure.removeprefix("MEDIAN ").replace("READ ", read)
-        values = [r.value for r in rows if (r.notion, r.measure) == (notion, name)]
+        values = values_of(rows, notion, name)
         middle = measure.startswith("MEDIAN ") and values
         text = f"{median(values):.2f}" if middle else written(values)
         # more components than were counted
@@ -122,7 +131,7 @@ def _cell(rows: Sequence[Row], notion: str, measures: Sequence[str]) -> str:
 
 
 def _percent(rows: Sequence[Row]) -> str:
-    values = list({r.seed: r.accuracy for r in rows}.values())
+    values = accuracies(rows)
     spread = 100 * stdev(values) if len(values) > 1 else 0.0
     return f"{100 * fmean(values):.1f}" + (f" ± {spread:.1f}" if spread >= 0.05 else "")
 
@@ -172,6 +181,10 @@ def penalties(networks: Sequence[dict[str, Any]]) -> str:
                 span("time constant 1", lambda v: "∞" if math.isinf(v) else f"{v:,.0f}"),
             )
         )
+    return _markdown(lines)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -19,7 +19,8 @@ def test_a_short_demo_writes_its_report(tmp_path):
     out = tmp_path / "report.html"
     result = invoke("demo", "--units", 8, "--steps", 3, "--out", out)
     assert result.exit_code == 0, result.output
-    assert "manifold_dimension" in result.output  # words of the table may stand on two lines
+    # words of the table may stand on two lines
+    assert {"participation", "ratio", "manifold_dimension"} <= set(result.output.split())
     assert "3 steps of 128 fresh phrases" in result.output
     page = out.read_text()
     assert page.lower().startswith("<!doctype html>")

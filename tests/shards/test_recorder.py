@@ -23,6 +23,7 @@ from dynprobe.errors import (
     RecordingWarning,
     UnknownNameError,
 )
+from dynprobe.shards.writer import ShardWriter
 from dynprobe.testing.leaves import difference
 
 WORDS = tuple("abcdefghijü")
@@ -102,15 +103,17 @@ def test_stores_that_keep_less(tmp_path, store):
     equal(dynprobe.load(tmp_path / "run"), in_memory(model, batches(), store=store).recording())
 
 
-def test_factors(tmp_path):
-    sample = dynprobe.testing.samples.linear_attention().recording
-    from dynprobe.shards.writer import ShardWriter
-
-    writer = ShardWriter(tmp_path / "run", every=2, resume=False)
-    for batch in sample.batches(5):
+def stored(recording, folder):
+    writer = ShardWriter(folder, every=2, resume=False)
+    for batch in recording.batches(5):
         writer.put(batch, ended=True)
     writer.close()
-    rec = dynprobe.load(tmp_path / "run")
+    return dynprobe.load(folder)
+
+
+def test_factors(tmp_path):
+    sample = dynprobe.testing.samples.linear_attention().recording
+    rec = stored(sample, tmp_path / "run")
     equal(rec, sample)
     assert torch.allclose(rec.pca(2).variance, sample.pca(2).variance)
     assert torch.equal(rec.final, sample.final)
@@ -119,14 +122,8 @@ def test_factors(tmp_path):
 
 
 def test_states_formed_of_stored_factors_stay(tmp_path):
-    from dynprobe.shards.writer import ShardWriter
-
     sample = dynprobe.testing.samples.linear_attention().recording
-    writer = ShardWriter(tmp_path / "run", every=2, resume=False)
-    for batch in sample.batches(5):
-        writer.put(batch, ended=True)
-    writer.close()
-    rec = dynprobe.load(tmp_path / "run").form_states()
+    rec = stored(sample, tmp_path / "run").form_states()
     for r in (rec, sample.form_states()):
         assert torch.allclose(r.flat(), sample.flat())
         assert torch.allclose(r.final, sample.final)

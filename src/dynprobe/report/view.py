@@ -85,12 +85,13 @@ def view_of(recording: Recording, readout: Readout | str, *, seed: int) -> View:
     n_classes = max(readout.n_classes, 2) if isinstance(readout, Readout) else 0
     names = recording.meta.classes or tuple(f"class {i}" for i in range(n_classes))
     prediction = None
+    unjudged = Labels(None)
     if isinstance(readout, Readout) and sample is not None:
-        prediction = _top(readout(sample.to(readout.weight)))
+        prediction = unjudged.answers(readout(sample.to(readout.weight)))
     final = recording.final_logits
     if final is None and isinstance(readout, Readout):
         final = readout(recording.final.to(readout.weight))
-    predicted = None if final is None else _top(final)
+    predicted = None if final is None else unjudged.answers(final)
     rows = _trajectory_rows(recording, predicted)
 
     def path(row: int) -> Tensor:
@@ -196,13 +197,6 @@ def _path(recording: Recording, space: _Space, row: int) -> Tensor:
     else:
         path = space.project(one.flat())
     return path if one.initial is None else torch.cat([space.project(one.initial), path])
-
-
-def _top(logits: Tensor) -> Tensor:
-    """Class with the largest logit; one logit tells two classes apart by its sign."""
-    if logits.shape[-1] == 1:
-        return (logits[..., 0] > 0).long().cpu()
-    return logits.argmax(-1).cpu()
 
 
 def _trajectory_rows(recording: Recording, predicted: Tensor | None) -> list[int]:

@@ -159,16 +159,11 @@ class ShardedRecording(Recording):
                 setattr(batch, name, value[mine, : batch.shape[1]])
             elif name != "lengths":
                 setattr(batch, name, value[mine])
-        if (formed := self._formed) is not None:
+        formed = self.__dict__.get("_kept")
+        if formed is not None and batch.kept is None:  # of stored factors: no file has them
             batch.take_states(formed[mine, : batch.shape[1]])
         batch.budget = self.budget
         return batch
-
-    @property
-    def _formed(self) -> Tensor | None:
-        """States that were formed of stored factors, which no file has."""
-        formed: Tensor | None = self.__dict__.get("_kept")
-        return None if self.has("states") else formed
 
     def form_states(self, budget: int | str | None = None) -> Self:
         if "_kept" not in self.__dict__ and self.has("states"):
@@ -189,7 +184,7 @@ class ShardedRecording(Recording):
     def _shorten(self, lengths: Tensor) -> None:
         self.lengths = self._given["lengths"] = lengths
         self._factors = None
-        formed = self._formed
+        formed = None if self.has("states") else self.__dict__.get("_kept")
         for name in ("_kept", "inputs"):  # read again, and cleared by then
             self.__dict__.pop(name, None)
         if formed is not None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dynprobe.report.figures.style import FAINT, INK, MUTED
-from dynprobe.study.survey.rows import MEMORY, STREAM, Row
+from dynprobe.study.survey.rows import MEMORY, STREAM, Row, accuracies, by_network, values_of
 from dynprobe.study.survey.rules import RULES, Finding, findings, least_lag, view_read
 
 #: Grounds of what holds of all networks, of none, of some, and of what no rule is about.
@@ -62,23 +62,19 @@ def _mean(notion: str, measure: str, *, read: bool = False) -> Value:
     """Mean over seeds; of the memory that the layer reads if `read`."""
 
     def value(rows: Sequence[Row]) -> float:
-        name = f"{view_read(rows)}{measure}" if read else measure
-        found = [r.value for r in rows if (r.notion, r.measure) == (notion, name)]
+        found = values_of(rows, notion, f"{view_read(rows)}{measure}" if read else measure)
         return fmean(found) if found else math.nan
 
     return value
 
 
 def _accuracy(rows: Sequence[Row]) -> float:
-    return fmean({r.seed: r.accuracy for r in rows}.values())
+    return fmean(accuracies(rows))
 
 
 def _first_words(rows: Sequence[Row]) -> float:
     """The least effect of a word, median over networks: what it is compared with varies much."""
-    networks: dict[object, list[Row]] = {}
-    for r in rows:
-        networks.setdefault(r.network, []).append(r)
-    return median(least_lag(own) for own in networks.values())
+    return median(map(least_lag, by_network(rows)))
 
 
 COLUMNS = (

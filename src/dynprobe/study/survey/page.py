@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from dynprobe.report.template import footer, render, shown
 from dynprobe.study.survey.baseline import BASELINE
 from dynprobe.study.survey.figures import answer, others
-from dynprobe.study.survey.rows import COMPLETE, MEMORY, MODEL, STREAM, Row, in_full
+from dynprobe.study.survey.rows import COMPLETE, MEMORY, MODEL, STREAM, Row, accuracies, in_full
 from dynprobe.study.survey.rules import REFERENCE, RULES, findings, in_common
 from dynprobe.study.survey.run import Survey
 
@@ -113,7 +113,7 @@ def _cells(models: Sequence[str], values: Iterable[tuple[str, Sequence[float]]])
 
 
 def _accuracies(rows: Sequence[Row], model: str) -> list[float]:
-    return list({r.network: r.accuracy for r in rows if r.model == model}.values())
+    return accuracies([r for r in rows if r.model == model])
 
 
 def _how(rows: Sequence[Row], model: str) -> str:

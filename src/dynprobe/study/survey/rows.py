@@ -70,6 +70,24 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     write_csv(path, rows, Row)
 
 
+def by_network(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows of each network, in the order in which networks come."""
+    found: dict[object, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.network, []).append(row)
+    return list(found.values())
+
+
+def values_of(rows: Sequence[Row], notion: str, measure: str) -> list[float]:
+    """The values of one measure."""
+    return [row.value for row in rows if (row.notion, row.measure) == (notion, measure)]
+
+
+def accuracies(rows: Sequence[Row]) -> list[float]:
+    """The accuracy of each network."""
+    return [own[0].accuracy for own in by_network(rows)]
+
+
 def in_full(rows: Sequence[Row]) -> list[Row]:
     """Rows of networks of which everything was measured: the chosen ones, of every seed."""
     whole = {row.network for row in rows if row.measure == COMPLETE}

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from dynprobe.comparison.verdict import FACTOR, LEARNED, SAME
 from dynprobe.dynamics.pushes import RETURNED
 from dynprobe.study.survey.memory_readout import LINEAR
-from dynprobe.study.survey.rows import MEMORY, MODEL, STREAM, Row
+from dynprobe.study.survey.rows import MEMORY, MODEL, STREAM, Row, by_network, values_of
 
 RULES = (
     "learned",
@@ -138,10 +138,7 @@ def least_lag(rows: Sequence[Row]) -> float:
 
 def _finding(rows: Sequence[Row], model: str) -> Finding:
     counted = [r for r in rows if r.task.startswith("categorical")]
-    networks: dict[object, list[Row]] = {}
-    for r in counted:
-        networks.setdefault(r.network, []).append(r)
-    judged = [_network(own) for own in networks.values()]
+    judged = [_network(own) for own in by_network(counted)]
     holds = {}
     for rule in RULES:
         known = [found[rule] for found in judged if found[rule] is not None]
@@ -154,8 +151,7 @@ def _network(rows: Sequence[Row]) -> dict[str, bool | None]:
     read, n = view_read(rows), rows[0].n
 
     def value(notion: str, measure: str) -> float:
-        found = [r.value for r in rows if (r.notion, r.measure) == (notion, measure)]
-        return found[0] if found else math.nan
+        return next(iter(values_of(rows, notion, measure)), math.nan)
 
     same, least = value(MODEL, "same answer in random order"), least_lag(rows)
     stream = value(STREAM, "participation ratio")
