@@ -51,6 +51,7 @@ Out = Annotated[
     Path, typer.Option(help="Where to write: .html, .json, or a folder for PNG pictures.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Device = Annotated[str, typer.Option(help="Where networks are trained: cpu, cuda, cuda:1, ...")]
 
 
 @app.callback()
@@ -206,6 +207,7 @@ def reproduce(
     news: Annotated[
         Path | None, typer.Option(help="Folder of AG News, for the one row that needs it.")
     ] = None,
+    device: Device = "cpu",
 ) -> None:
     """Train and measure the networks of Aitken et al. 2020; set every number beside theirs.
 
@@ -218,7 +220,7 @@ def reproduce(
     settings = quick_settings() if quick else full_settings()
     folder = out or Path("reproduction-quick" if quick else "reproduction")
     with _progress() as stage:
-        found = run_all(settings, folder, news=news, progress=stage)
+        found = run_all(settings, folder, news=news, device=_device(device), progress=stage)
     page = write_page(found, quick=quick)
     if found.interrupted:
         console.print(Text("Stopped; the same command goes on from here.", "yellow"))
@@ -239,6 +241,7 @@ def survey(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what would be run and how long it takes; stop.")
     ] = False,
+    device: Device = "cpu",
 ) -> None:
     """Ask whether transformers and state-space models integrate evidence as RNNs do.
 
@@ -256,13 +259,29 @@ def survey(
             console.print(Text(line))
         return
     with _progress() as stage:
-        found = run_all(settings, out, data=data, progress=stage)
+        found = run_all(settings, out, data=data, device=_device(device), progress=stage)
     page = out / "survey.html"
     with whole_file(page) as part:
         part.write_text(render_survey(found, quick=quick), encoding="utf-8")
     if found.interrupted:
         console.print(Text("Stopped; the same command goes on from here.", "yellow"))
     console.print(Text(f"Written to {page}; every number is in {out / 'rows.csv'}"))
+
+
+def _device(name: str) -> str:
+    """The name, if there is such a device here."""
+    import torch
+
+    try:
+        torch.ones(1, device=name).item()
+    # torch's own builds say so by AssertionError, RuntimeError or NotImplementedError
+    except Exception as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise typer.BadParameter(
+            f"torch cannot use {name!r} here: {reason.rstrip('.')}. Pass --device cpu.",
+            param_hint="--device",
+        ) from error
+    return name
 
 
 @plugins_app.callback()

@@ -12,10 +12,10 @@ from torch import nn
 from dynprobe.errors import UnknownNameError
 from dynprobe.study.evaluate import evaluate
 from dynprobe.study.kinds import KINDS, Kind
+from dynprobe.study.method import trained_parameters
 from dynprobe.study.models import BUILDERS, build_model
 from dynprobe.study.penalty import penalised_parameters
 from dynprobe.study.recipes import RECIPES, TEXT_RECIPES
-from dynprobe.study.steps import trained_parameters
 from dynprobe.study.train import train
 from dynprobe.study.train_adamw import train_adamw
 from dynprobe.study.train_text import train_text

@@ -28,8 +28,12 @@ class Members(Protocol):
 
     def __len__(self) -> int: ...
 
-    def losses(self, batches: Sequence[Batch]) -> Tensor:
-        """Mean loss of each member on its batch, ``(members,)``."""
+    def gather(self, batches: Sequence[Batch]) -> Batch:
+        """The batches of all members as one, as :meth:`losses` takes it."""
+        ...
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Mean loss of each member on its sequences, ``(members,)``."""
         ...
 
     def rows(self, tensor: Tensor) -> Tensor:
@@ -50,8 +54,11 @@ class OneModel:
     def __len__(self) -> int:
         return 1
 
-    def losses(self, batches: Sequence[Batch]) -> Tensor:
+    def gather(self, batches: Sequence[Batch]) -> Batch:
         (batch,) = batches
+        return batch
+
+    def losses(self, batch: Batch) -> Tensor:
         return losses(self.module(batch.tokens, batch.lengths), batch.labels).mean()[None]
 
     def rows(self, tensor: Tensor) -> Tensor:
@@ -62,7 +69,7 @@ class OneModel:
 
 
 class StackedModels:
-    """A stack: its parameters have the member first."""
+    """A stack: its parameters have the member first, and so has what it is given."""
 
     def __init__(self, stack: Stack) -> None:
         self.module = stack
@@ -70,12 +77,28 @@ class StackedModels:
     def __len__(self) -> int:
         return len(self.module)
 
-    def losses(self, batches: Sequence[Batch]) -> Tensor:
+    def gather(self, batches: Sequence[Batch]) -> Batch:
         steps = max(batch.tokens.shape[1] for batch in batches)
-        tokens = torch.stack([pad(b.tokens, (0, steps - b.tokens.shape[1])) for b in batches])
-        logits = self.module(tokens, torch.stack([batch.lengths for batch in batches]))
-        labels = torch.cat([batch.labels for batch in batches])
-        return losses(logits.flatten(0, 1), labels).view(len(batches), -1).mean(1)
+        return Batch(
+            torch.stack([pad(b.tokens, (0, steps - b.tokens.shape[1])) for b in batches]),
+            torch.stack([batch.lengths for batch in batches]),
+            torch.stack([batch.labels for batch in batches]),
+        )
+
+    def losses(self, batch: Batch) -> Tensor:
+        return self._losses(self.module(batch.tokens, batch.lengths), batch.labels)
+
+    def check(self, batch: Batch) -> None:
+        """Raise ValueError for a batch that :meth:`losses` would refuse."""
+        self.module.check(batch.tokens, batch.lengths)
+
+    def losses_of_whole(self, batch: Batch) -> Tensor:
+        """The same of sequences without padding that were checked; asks the device nothing."""
+        return self._losses(self.module.classify(batch.tokens), batch.labels)
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        each = losses(logits.flatten(0, 1), labels.flatten(0, 1))
+        return each.view(len(self), -1).mean(1)
 
     def rows(self, tensor: Tensor) -> Tensor:
         return tensor.flatten(1)

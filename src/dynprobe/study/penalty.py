@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dynprobe.errors import UnknownNameError, suggest
-from dynprobe.study.steps import trained_parameters
+from dynprobe.study.method import trained_parameters
 
 #: Choices of what is penalised, see :func:`penalised_parameters`.
 CHOICES = ("all", "weights")
@@ -86,9 +86,10 @@ def penalty_of(
         ``(members,)``.
     """
     chosen = penalised_parameters(model, which)
+    like = trained_parameters(model)[0]
+    factors = torch.tensor(l2, dtype=like.dtype, device=like.device)
 
     def penalty(rows: Sequence[Tensor]) -> Tensor:
-        factors = torch.tensor(l2, dtype=rows[0].dtype, device=rows[0].device)
         return factors * l2_penalties(r for r, c in zip(rows, chosen, strict=True) if c)
 
     return penalty

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from dynprobe.study.method import Method, trained_parameters
 from dynprobe.study.penalty import penalty_of
-from dynprobe.study.steps import Method, trained_parameters
 
 
 @dataclass(frozen=True)

@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from dynprobe.study.gradients import gradients_on
 from dynprobe.study.log import Progress, TrainingLog
 from dynprobe.study.members import Members, OneModel
+from dynprobe.study.method import Method, trained_parameters
 from dynprobe.study.randomness import isolated_global_rng
-from dynprobe.tasks.batch import Batch
 from dynprobe.tasks.task import Task
-
-
-@dataclass(frozen=True)
-class Method:
-    """What is done in a step.
-
-    Attributes
-    ----------
-    optimizer
-        Of the members' parameters; it must treat every entry by itself, as Adam does.
-    rate
-        Factor of the learning rate at a step, counted from 0.
-    batch_size
-        Fresh sequences of each member.
-    clip
-        Largest norm of a member's gradient, the penalty's included.
-    penalty
-        What is added to the losses, ``(members,)``, a function of the parameters, each
-        ``(members, entries)``.
-    """
-
-    optimizer: torch.optim.Optimizer
-    rate: Callable[[int], float]
-    batch_size: int
-    clip: float
-    penalty: Callable[[Sequence[Tensor]], Tensor] | None = None
 
 
 @dataclass
@@ -62,11 +37,6 @@ class Course:
     losses: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0
     interrupted: bool = False
-
-
-def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Parameters that training changes."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def run_steps(
@@ -99,6 +69,7 @@ def run_steps(
     device = trained_parameters(module)[0].device
     base = [group["lr"] for group in method.optimizer.param_groups]
     was_training = module.training
+    gradients = gradients_on(device, members, method)
     started = time.perf_counter() - course.seconds
     module.train()
     try:
@@ -106,11 +77,11 @@ def run_steps(
             while (step := len(course.losses)) < end():
                 for group, rate in zip(method.optimizer.param_groups, base, strict=True):
                     group["lr"] = rate * method.rate(step)
-                batches = [
-                    task.sample(method.batch_size, generator=stream).to(device)
-                    for stream in course.streams
-                ]
-                losses = one_step(members, batches, method)
+                batch = members.gather(
+                    [task.sample(method.batch_size, generator=s) for s in course.streams]
+                )
+                losses = gradients(batch)
+                method.optimizer.step()
                 course.losses.append(losses.tolist())
                 course.seconds = time.perf_counter() - started
                 if after is not None:
@@ -124,31 +95,6 @@ def run_steps(
         for group, rate in zip(method.optimizer.param_groups, base, strict=True):
             group["lr"] = rate
         module.train(was_training)
-
-
-def one_step(members: Members, batches: Sequence[Batch], method: Method) -> Tensor:
-    """Change the parameters once; return the loss of each member, ``(members,)``."""
-    parameters = trained_parameters(members.module)
-    losses = members.losses(batches)
-    if method.penalty is not None:
-        losses = losses + method.penalty([members.rows(parameter) for parameter in parameters])
-    method.optimizer.zero_grad()
-    # Members share no parameter: the gradient of the sum is each one's own.
-    torch.autograd.backward(losses.sum())
-    clip_gradients(members, parameters, method.clip)
-    method.optimizer.step()
-    return losses.detach()
-
-
-@torch.no_grad()
-def clip_gradients(members: Members, parameters: Sequence[Tensor], clip: float) -> None:
-    """Scale each member's gradient down to a total norm of `clip`, as torch's clip_grad_norm_."""
-    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norms = [torch.linalg.vector_norm(members.rows(grad), dim=1) for grad in grads]
-    total = torch.linalg.vector_norm(torch.stack(norms), dim=0)
-    factors = (clip / (total + 1e-6)).clamp(max=1.0)
-    for grad in grads:
-        grad.mul_(members.along(factors, grad))
 
 
 def run_one(

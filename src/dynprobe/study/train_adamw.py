@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from dynprobe.study.log import Progress, TrainingLog
+from dynprobe.study.method import Method, trained_parameters
 from dynprobe.study.penalty import penalty_of
-from dynprobe.study.steps import Method, run_one, trained_parameters
+from dynprobe.study.steps import run_one
 from dynprobe.tasks.task import Task
 
 #: Steps over which the rate rises, by default.

@@ -68,7 +68,7 @@ class Stack(nn.Module):
         for name in self._names:
             copies = [network.get_parameter(name).detach() for network in networks]
             self.register_parameter(name.replace(".", "_"), nn.Parameter(torch.stack(copies)))
-        self._pool = Pool(UNROLLED[self.cell])
+        self.forget_buffers()
 
     @classmethod
     def of(cls, networks: Iterable[RNNClassifier]) -> Stack:
@@ -145,10 +145,16 @@ class Stack(nn.Module):
         ValueError
             If a shape does not fit, or a word or length is out of range.
         """
+        self.check(tokens, lengths)
+        whole = lengths is None or int(lengths.min()) == tokens.shape[2]
+        return self.classify(tokens, None if whole else lengths)
+
+    def classify(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """As :meth:`forward`, of arguments that :meth:`check` let pass."""
         final = run_over_time(
             self._pool,
             self._rows(tokens),
-            self._last(tokens, lengths),
+            None if lengths is None else (lengths - 1).to(tokens.device),
             self._table(),
             self._recurrent_weight(),
             self._initial(),
@@ -159,12 +165,41 @@ class Stack(nn.Module):
             logits = logits + self._weight("readout.bias")[:, None]
         return logits
 
+    def check(self, tokens: Tensor, lengths: Tensor | None = None) -> None:
+        """Raise ValueError where a shape does not fit, or a word or length is out of range."""
+        if tokens.dim() != 3 or len(tokens) != self.n_models or tokens.numel() == 0:
+            raise ValueError(
+                f"tokens have shape {tuple(tokens.shape)}, and a stack of {self.n_models} takes "
+                f"({self.n_models}, batch, time), at least one of each."
+            )
+        low, high = (int(x) for x in tokens.aminmax())
+        if low < 0 or high >= self.vocabulary_size:
+            raise ValueError(
+                f"tokens are {low} to {high}, and the vocabulary has the ids 0 to "
+                f"{self.vocabulary_size - 1}."
+            )
+        if lengths is None:
+            return
+        if lengths.shape != tokens.shape[:2]:
+            raise ValueError(
+                f"lengths have shape {tuple(lengths.shape)}, and the tokens are for "
+                f"{tuple(tokens.shape[:2])} sequences."
+            )
+        low, high = (int(x) for x in lengths.aminmax())
+        if low < 1 or high > tokens.shape[2]:
+            raise ValueError(f"lengths are {low} to {high}. Pass 1 to {tokens.shape[2]}.")
+
+    def forget_buffers(self) -> None:
+        """Let the next pass take fresh memory."""
+        self._pool = Pool(UNROLLED[self.cell])
+
     @torch.no_grad()
     def states(self, tokens: Tensor) -> Tensor:
         """Return the state after every word, ``(models, batch, time, state_dim)``.
 
         The state of an LSTM is [h, c]. After a sequence's end states mean nothing.
         """
+        self.check(tokens)
         rows, weight = self._rows(tokens), self._recurrent_weight()
         unrolled = self._pool.take(rows, weight)
         unrolled.forward(self._table(), rows, weight, self._initial())
@@ -197,34 +232,8 @@ class Stack(nn.Module):
 
     def _rows(self, tokens: Tensor) -> Tensor:
         """Rows of the table, all models' below one another, ``(models, time, batch)``."""
-        if tokens.dim() != 3 or len(tokens) != self.n_models or tokens.numel() == 0:
-            raise ValueError(
-                f"tokens have shape {tuple(tokens.shape)}, and a stack of {self.n_models} takes "
-                f"({self.n_models}, batch, time), at least one of each."
-            )
-        low, high = (int(x) for x in tokens.aminmax())
-        if low < 0 or high >= self.vocabulary_size:
-            raise ValueError(
-                f"tokens are {low} to {high}, and the vocabulary has the ids 0 to "
-                f"{self.vocabulary_size - 1}."
-            )
         first = torch.arange(self.n_models, device=tokens.device) * self.vocabulary_size
         return (tokens.transpose(1, 2) + first[:, None, None]).contiguous()
-
-    def _last(self, tokens: Tensor, lengths: Tensor | None) -> Tensor | None:
-        """Index of each sequence's last step; None where that is the last of all."""
-        steps = tokens.shape[2]
-        if lengths is None:
-            return None
-        if lengths.shape != tokens.shape[:2]:
-            raise ValueError(
-                f"lengths have shape {tuple(lengths.shape)}, and the tokens are for "
-                f"{tuple(tokens.shape[:2])} sequences."
-            )
-        low, high = (int(x) for x in lengths.aminmax())
-        if low < 1 or high > steps:
-            raise ValueError(f"lengths are {low} to {high}. Pass 1 to {steps}.")
-        return None if low == steps else (lengths - 1).to(tokens.device)
 
 
 def _settings(network: RNNClassifier) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from dynprobe.nn.stacked import Stack
 from dynprobe.study.log import Progress
 from dynprobe.study.reproduce.settings import BATCH, Setting
@@ -12,7 +14,11 @@ from dynprobe.study.train_stack import train_stack
 
 
 def networks(
-    setting: Setting, folder: Path, *, progress: Progress | None = None
+    setting: Setting,
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
 ) -> tuple[Stack, StackLog]:
     """Train the networks, or go on where an interrupted training left them.
 
@@ -22,6 +28,9 @@ def networks(
         Which.
     folder
         Of the files; one that is complete is only read.
+    device
+        Where they are trained; they are returned on the CPU. Initial weights and sequences are the
+        same on every device, what is trained from them differs by rounding, which grows.
     """
     task = setting.task()
     stack = Stack.seeded(
@@ -30,7 +39,7 @@ def networks(
         task.n_classes,
         cell=setting.cell,
         hidden_size=setting.units,
-    )
+    ).to(device)
     folder.mkdir(parents=True, exist_ok=True)
     log = train_stack(
         stack,
@@ -44,4 +53,4 @@ def networks(
         every=250,
         progress=progress,
     )
-    return stack, log
+    return stack.cpu(), log

@@ -76,6 +76,7 @@ def reproduce(
     folder: Path,
     *,
     news: Path | None = None,
+    device: torch.device | str = "cpu",
     progress: Stage = quiet,
 ) -> Reproduction:
     """Train and measure networks; what the folder holds already is not done again.
@@ -88,6 +89,8 @@ def reproduce(
         Where rows, networks and arrays go. A run that was stopped goes on from there.
     news
         Folder of AG News, for the one row that needs it.
+    device
+        Where networks are trained; they are measured on the CPU.
     progress
         ``progress(stage, done, total)``.
     """
@@ -106,6 +109,7 @@ def reproduce(
             stack, log = networks(
                 setting,
                 folder / NETWORKS,
+                device=device,
                 progress=told(progress, f"training {setting.key}"),
             )
             if log.interrupted:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -14,10 +15,10 @@ from torch import nn
 from dynprobe.atomic import whole_file
 from dynprobe.nn.stacked import Stack
 from dynprobe.study.log import Progress
+from dynprobe.study.method import trained_parameters
 from dynprobe.study.models import build_model
 from dynprobe.study.penalty import penalised_parameters
 from dynprobe.study.recipes import RECIPES, TEXT_RECIPES
-from dynprobe.study.steps import trained_parameters
 from dynprobe.study.survey.settings import MODELS, Budget, Counted, Topic
 from dynprobe.study.train_stack import train_stack
 from dynprobe.study.train_text import recurrent_parameters, train_text
@@ -66,12 +67,14 @@ def train_networks(
     task: Counted | TextTask,
     folder: Path,
     *,
+    device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> list[Trained]:
     """Train networks of one model on one task with one rate, or read them.
 
     Recurrent layers on a synthetic task are trained as one stack, which takes little longer than
-    one of them; the others one after the other. What was finished is not trained again.
+    one of them; the others one after the other. What was finished is not trained again. They are
+    trained on `device` and returned on the CPU.
 
     Raises
     ------
@@ -81,15 +84,19 @@ def train_networks(
     folder.mkdir(parents=True, exist_ok=True)
     missing = [n for n in networks if not _file(folder, n).exists()]
     if missing and MODELS[networks[0].model].recurrent and not isinstance(task, TextTask):
-        _train_stack(missing, task, folder, progress)
+        _train_stack(missing, task, folder, device, progress)
     else:
         for network in missing:
-            _train_one(network, task, folder, progress)
+            _train_one(network, task, folder, device, progress)
     return [_load(network, task, folder) for network in networks]
 
 
 def _train_stack(
-    networks: Sequence[Network], task: Counted, folder: Path, progress: Progress | None
+    networks: Sequence[Network],
+    task: Counted,
+    folder: Path,
+    device: torch.device | str,
+    progress: Progress | None,
 ) -> None:
     first = networks[0]
     budget = first.budget
@@ -100,7 +107,7 @@ def _train_stack(
         cell=MODELS[first.model].kind,
         hidden_size=budget.hidden,
         padding_idx=task.padding_idx,
-    )
+    ).to(device)
     log = train_stack(
         stack,
         task,
@@ -119,10 +126,14 @@ def _train_stack(
 
 
 def _train_one(
-    network: Network, task: Counted | TextTask, folder: Path, progress: Progress | None
+    network: Network,
+    task: Counted | TextTask,
+    folder: Path,
+    device: torch.device | str,
+    progress: Progress | None,
 ) -> None:
     spec, budget = MODELS[network.model], network.budget
-    model = _build(network, task)
+    model = _build(network, task).to(device)
     if isinstance(task, TextTask):
         log = train_text(
             model,
@@ -181,7 +192,9 @@ def _file(folder: Path, network: Network) -> Path:
 
 
 def _save(network: Network, model: nn.Module, steps: int, seconds: float, folder: Path) -> None:
-    weights = {name: w.detach().contiguous().clone() for name, w in model.state_dict().items()}
+    weights = {
+        name: w.detach().cpu().contiguous().clone() for name, w in model.state_dict().items()
+    }
     header = {_KEY: json.dumps({"steps": steps, "seconds": seconds})}
     with whole_file(_file(folder, network)) as part:
         save_file(weights, part, metadata=header)

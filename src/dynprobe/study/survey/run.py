@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from dynprobe.errors import DataError
 from dynprobe.study.stage import Stage, quiet, told
 from dynprobe.study.survey.baseline import BASELINE, baseline
@@ -47,7 +49,12 @@ class Survey:
 
 
 def survey(
-    settings: Settings, folder: Path, *, data: Path | None = None, progress: Stage = quiet
+    settings: Settings,
+    folder: Path,
+    *,
+    data: Path | None = None,
+    device: torch.device | str = "cpu",
+    progress: Stage = quiet,
 ) -> Survey:
     """Run what the folder does not hold already.
 
@@ -59,6 +66,8 @@ def survey(
         Where rows and networks go. A run that was stopped goes on from there.
     data
         Folder that holds the text data sets; without it they are left out.
+    device
+        Where networks are trained; they are measured on the CPU.
     progress
         ``progress(stage, done, total)``.
 
@@ -69,7 +78,7 @@ def survey(
         not in its folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(settings, folder, read_rows(folder / ROWS), progress)
+    run = _Run(settings, folder, read_rows(folder / ROWS), device, progress)
     _check_budget(run.rows, settings, folder)
     left_out = [t.label for t in settings.topics if t.text and data is None]
     try:
@@ -125,8 +134,16 @@ def chosen(
 class _Run:
     """Rows so far, and how more are added."""
 
-    def __init__(self, settings: Settings, folder: Path, rows: list[Row], progress: Stage) -> None:
-        self.settings, self.folder, self.rows, self.progress = settings, folder, rows, progress
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        rows: list[Row],
+        device: torch.device | str,
+        progress: Stage,
+    ) -> None:
+        self.settings, self.folder, self.rows = settings, folder, rows
+        self.device, self.progress = device, progress
 
     def topic(self, topic: Topic, data: Path | None) -> None:
         """All networks of one task."""
@@ -145,6 +162,7 @@ class _Run:
                     networks,
                     given.task,
                     self.folder / NETWORKS,
+                    device=self.device,
                     progress=told(self.progress, f"training {model} on {topic.label} {topic.n}"),
                 )
                 for one in trained:
