@@ -178,6 +178,15 @@ TARGETS = [
            lambda f: both(f, 16384, "softmax"), lambda v: v >= 12),
     Target("linear_attention", "exponent of time from 1k to 16k", "<= 1.25",
            lambda f: f["exponent"], lambda v: v <= 1.25),
+    Target("linear_attention_cuda", "H100: fla / ours, both ways, least over T", "> 1",
+           lambda f: min(r["fla"]["both_ms"] / r["triton"]["both_ms"] for r in f.values()),
+           lambda v: v > 1),
+    Target("linear_attention_cuda", "... softmax / ours, least from T 2,048", "> 1",
+           lambda f: min(r["softmax"]["both_ms"] / r["triton"]["both_ms"]
+                         for t, r in f.items() if int(t) >= 2048), lambda v: v > 1),
+    Target("linear_attention_cuda", "... forward / copy of the same bytes, T 65,536", "<= 2",
+           lambda f: f["65536"]["triton"]["forward_ms"] / f["65536"]["copy"]["forward_ms"],
+           lambda v: v <= 2),
     Target("linear_attention_generation", "ms a token at 16,000 / at 100", "<= 1.1",
            lambda f: f["ratio"], lambda v: v <= 1.1),
     *(

@@ -7,6 +7,7 @@ from known h all gates are one matrix product, which leaves an elementwise recur
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -162,7 +163,10 @@ class TorchLayerObserver(Observer):
         with (
             torch.set_grad_enabled(call.in_graph),
             torch.autocast(x.device.type, enabled=False),
+            warnings.catch_warnings(),
         ):
+            # cuDNN would have the weights of one layer side by side; they are the module's own
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single")
             if call.lengths is None:
                 # in the module's own orientation: kernels round differently in the other one
                 given = x if rnn.batch_first else x.transpose(0, 1).contiguous()
