@@ -124,6 +124,16 @@ def test_a_wrong_suffix_is_refused_before_the_training(tmp_path):
     assert result.exit_code == 2
 
 
+@pytest.mark.parametrize("command", ["reproduce", "survey"])
+def test_a_device_that_is_not_there_is_refused_before_the_training(command, tmp_path):
+    result = invoke(command, "--quick", "--device", "nowhere", "--out", tmp_path)
+    assert result.exit_code == 2
+    said = re.sub(r"[\s│]+", " ", result.output)
+    assert "torch cannot use 'nowhere' here" in said
+    assert "Pass --device cpu" in said
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
