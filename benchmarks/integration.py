@@ -1,7 +1,7 @@
-"""The figure and the tables of docs/integration-beyond-rnns.md, from the rows of the survey.
+"""Figures and tables of the pages on integration beyond RNNs, from the rows of the survey.
 
     python benchmarks/integration.py           # write them anew
-    python benchmarks/integration.py --check   # fail if the page's tables are not those of the rows
+    python benchmarks/integration.py --check   # fail if a page's tables are not those of the rows
 
 The rows are what ``dynprobe survey --data FOLDER --out benchmarks/results/survey`` measured;
 `machine.json` beside them tells where.
@@ -24,6 +24,7 @@ from machine import RESULTS
 from dynprobe.report.figures.style import style
 from dynprobe.study.survey.answer_figure import NAMES, draw_answer
 from dynprobe.study.survey.baseline import BASELINE
+from dynprobe.study.survey.dimension_figure import TASKS, draw_dimensions
 from dynprobe.study.survey.rows import (
     MEMORY,
     MODEL,
@@ -38,14 +39,19 @@ from dynprobe.study.survey.rules import view_read
 from dynprobe.study.survey.settings import MODELS
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE, FIGURE = DOCS / "integration-beyond-rnns.md", DOCS / "img" / "integration.png"
+#: What it says, and all tables.
+PAGES = (DOCS / "integration-beyond-rnns.md", DOCS / "integration-tables.md")
+ANSWER, DIMENSIONS = DOCS / "img" / "integration.png", DOCS / "img" / "integration-dimension.png"
 #: A table of the page, with the task that it is of.
 PLACE = re.compile(r"(<!-- table: (\w+) (\d+) -->\n).*?(<!-- end -->)", re.DOTALL)
 #: The table of the control, and what a network must reach to be in it.
 CONTROL = re.compile(r"(<!-- control -->\n).*?(<!-- end -->)", re.DOTALL)
 LEARNED_WELL = 0.98
+#: A table with a line for each task.
+ACROSS = re.compile(r"(<!-- across: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 #: What a line is called; of what, and which measures: several are written one after the other.
-LINES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+Line = tuple[str, str, tuple[str, ...]]
+LINES: tuple[Line, ...] = (
     ("same answer in random order", MODEL, ("same answer in random order",)),
     (
         "effect of a word 8, 35, 50 words before the end, of the last one's (medians)",
@@ -91,6 +97,14 @@ LINES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("two longest time constants", MEMORY, ("time constant 1", "time constant 2")),
 )
 
+_EARLY = ("MEDIAN memory horizon at lag 8", "MEDIAN memory horizon at lag 35")
+#: What stands in a table over tasks; of what, and which measures.
+QUESTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "off": (MEMORY, ("left of a push off the manifold",)),
+    "along": (MEMORY, ("left of a push along the manifold",)),
+    "early": (MODEL, _EARLY),
+}
+
 
 def table(rows: Sequence[Row], task: str, n: int) -> str:
     """Mean and standard deviation over seeds of the chosen networks of every model."""
@@ -115,6 +129,28 @@ def table(rows: Sequence[Row], task: str, n: int) -> str:
             f"{ratio:.2f} dimensions.\n"
         )
     return text
+
+
+def across(rows: Sequence[Row], question: str) -> str:
+    """One measure, or the accuracy, of every model on every task."""
+    models = [m for m in MODELS if any(r.model == m for r in rows)]
+    accuracy = question == "accuracy"
+    last = ["a bag of words"] if accuracy else []
+    lines = [["", *(NAMES[m] for m in models), *last]]
+    lines.append(["---"] * len(lines[0]))
+    measured = {(r.task, r.n) for r in rows if r.model in MODELS}
+    for task, n in sorted(measured, key=lambda t: (list(TASKS).index(t[0]), t[1])):
+        own = [r for r in rows if (r.task, r.n) == (task, n)]
+        by_model = [[r for r in own if r.model == m] for m in models]
+        name = TASKS[task].format(n).replace("\n", " ")
+        if accuracy:
+            cells = [_percent(some) if some else "–" for some in by_model]
+            counted = [r for r in own if r.model == BASELINE]
+            cells.append(f"{100 * counted[0].accuracy:.1f}" if counted else "–")
+        else:
+            cells = [_cell(some, *QUESTIONS[question]) if some else "–" for some in by_model]
+        lines.append([name, *cells])
+    return _markdown(lines)
 
 
 def _cell(rows: Sequence[Row], notion: str, measures: Sequence[str]) -> str:
@@ -195,6 +231,7 @@ def _share(x: float) -> str:
 def with_tables(text: str, rows: Sequence[Row]) -> str:
     """The page with its tables filled from the rows."""
     text = PLACE.sub(lambda m: m[1] + table(rows, m[2], int(m[3])) + m[4], text)
+    text = ACROSS.sub(lambda m: m[1] + across(rows, m[2]) + m[3], text)
     control = json.loads((RESULTS / "survey_penalties.json").read_text())["figures"]["networks"]
     return CONTROL.sub(lambda m: m[1] + penalties(control) + m[2], text)
 
@@ -204,18 +241,21 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     rows = in_full(read_rows(RESULTS / "survey" / "rows.csv"))
-    page = PAGE.read_text(encoding="utf-8")
-    made = with_tables(page, rows)
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        made = with_tables(text, rows)
+        if not options.check:
+            page.write_text(made, encoding="utf-8")
+        elif made != text:
+            sys.exit(f"{page.name} has other numbers than the rows: run {Path(__file__).name}.")
     if options.check:
-        if made != page:
-            sys.exit(f"{PAGE.name} has other numbers than the rows: run {Path(__file__).name}.")
         return
-    PAGE.write_text(made, encoding="utf-8")
-    with style():
-        figure = draw_answer(rows, tuple(MODELS))
-        assert figure is not None
-        figure.savefig(FIGURE, dpi=150)
-    print(f"written: {PAGE.name}, {FIGURE.name}")
+    for path, draw in ((ANSWER, draw_answer), (DIMENSIONS, draw_dimensions)):
+        with style():
+            figure = draw(rows, tuple(MODELS))
+            assert figure is not None
+            figure.savefig(path, dpi=150)
+    print(f"written: {', '.join(p.name for p in (*PAGES, ANSWER, DIMENSIONS))}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page that answers shows the numbers that were measured."""
+"""The pages that answer show the numbers that were measured."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "integration-beyond-rnns.md"
+PAGES = [ROOT / "docs" / f"integration-{name}.md" for name in ("beyond-rnns", "tables")]
 
 
-def test_its_tables_are_those_of_the_rows() -> None:
+def test_their_tables_are_those_of_the_rows() -> None:
     done = subprocess.run(
         [sys.executable, "benchmarks/integration.py", "--check"],
         cwd=ROOT,
@@ -19,5 +19,8 @@ def test_its_tables_are_those_of_the_rows() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    places = re.findall(r"<!-- table: (\w+) (\d+) -->\n\|", PAGE.read_text(encoding="utf-8"))
-    assert ("categorical", "3") in places
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert re.search(r"<!-- table: categorical 3 -->\n\|", text)
+        # none is empty
+        assert not re.search(r"-->\n<!-- end -->", text)

@@ -17,6 +17,7 @@ from dynprobe.study.survey import networks as trainer
 from dynprobe.study.survey import run as runner
 from dynprobe.study.survey.answer_figure import draw_answer
 from dynprobe.study.survey.baseline import BASELINE
+from dynprobe.study.survey.dimension_figure import PREDICTIONS, draw_dimensions
 from dynprobe.study.survey.networks import Network, train_networks
 from dynprobe.study.survey.page import blocks, interval, render_survey
 from dynprobe.study.survey.plan import costs, described
@@ -319,6 +320,26 @@ def test_the_figure_that_answers_shows_each_number_with_its_judgement() -> None:
     figure = draw_answer([*RNN, *counted], ["gru"])
     assert figure is not None
     assert "✓ 2.1" in [t.get_text() for t in figure.axes[0].texts]
+
+
+def test_the_figure_of_dimensions_sets_networks_beside_what_is_predicted() -> None:
+    mamba = [replace(r, model="mamba", task="ag_news", n=4, value=7.0) for r in RNN]
+    counted = [
+        replace(RNN[0], model="bag of words", notion=MODEL, value=2.25, measure=measure)
+        for measure, _, _ in PREDICTIONS
+    ]
+    figure = draw_dimensions([*RNN, *mamba, *counted], ["gru", "mamba", "rnn"])
+    assert figure is not None
+    for axes in figure.axes:
+        points = [float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() != "None"]
+        assert points == [2.1, 7.0]
+        levels = [segment[0][1] for c in axes.collections for segment in c.get_segments()]
+        assert levels.count(2.25) == len(PREDICTIONS)
+    labels = [t.get_text() for t in figure.axes[1].get_xticklabels()]
+    assert labels == ["3 classes", "AG News\n(4 classes)"]
+    names = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert names == ["GRU", "Mamba", *(name for _, name, _ in PREDICTIONS)]
+    assert draw_dimensions(counted, ["gru"]) is None
 
 
 # -- the page ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from dynprobe.report.figures import Picture
 from dynprobe.report.figures.style import MUTED, class_colours, new_figure, style
 from dynprobe.study.survey.answer_figure import draw_answer
+from dynprobe.study.survey.dimension_figure import draw_dimensions
 from dynprobe.study.survey.rows import MEMORY, MODEL, STREAM, Row, in_full
 from dynprobe.study.survey.rules import LAG, view_read
 from dynprobe.study.survey.run import Survey
@@ -218,6 +219,13 @@ def _colours(found: Survey) -> dict[str, str]:
 
 _L2 = "On the task of the grid, seed 0, at the chosen rate; beside each point its accuracy."
 _FIGURES: tuple[tuple[str, str, str, Callable[[Survey], Figure | None]], ...] = (
+    (
+        "tasks",
+        "Predicted and measured dimension of every task",
+        "Participation ratio of what classifiers read and of memories (S/z where a layer reads "
+        "S/z): mean, and least to largest over seeds. Lines are what word counts alone predict.",
+        lambda found: draw_dimensions(in_full(found.rows), found.settings.models),
+    ),
     (
         "horizon",
         "How far back a word counts",
