@@ -2,8 +2,8 @@
 
 python benchmarks/ordered_classes.py FOLDER
 
-GRUs of 128 units by the recipe of the reproduction, seed 0, with good, bad and neutral words or with
-strong ones too. FOLDER keeps checkpoints: a run that was stopped goes on.
+GRUs of 128 units by the recipe of the reproduction, seed 0, with good, bad and neutral words or
+with strong ones too. FOLDER keeps checkpoints: a run that was stopped goes on.
 """
 
 from __future__ import annotations

@@ -333,8 +333,8 @@ def test_the_figure_of_dimensions_sets_networks_beside_what_is_predicted() -> No
     for axes in figure.axes:
         points = [float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() != "None"]
         assert points == [2.1, 7.0]
-        levels = [segment[0][1] for c in axes.collections for segment in c.get_segments()]
-        assert levels.count(2.25) == len(PREDICTIONS)
+        levels = [list(line.get_ydata()) for line in axes.lines if line.get_marker() == "None"]
+        assert levels.count([2.25, 2.25]) == len(PREDICTIONS)
     labels = [t.get_text() for t in figure.axes[1].get_xticklabels()]
     assert labels == ["3 classes", "AG News\n(4 classes)"]
     names = [t.get_text() for t in figure.legends[0].get_texts()]

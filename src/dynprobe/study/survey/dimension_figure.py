@@ -95,7 +95,7 @@ def _predicted(axes: Axes, x: int, own: Sequence[Row]) -> None:
     counted = [r for r in own if r.model == BASELINE]
     for measure, _, line in PREDICTIONS:
         for value in values_of(counted, MODEL, measure):
-            axes.hlines(value, x - 0.44, x + 0.44, colors=INK, linestyles=line, lw=1.4, zorder=1)
+            axes.plot([x - 0.44, x + 0.44], [value] * 2, color=INK, ls=line, lw=1.4, zorder=1)
 
 
 def _measured(axes: Axes, x: float, own: Sequence[Row], model: str, notion: str) -> None:
