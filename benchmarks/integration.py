@@ -160,9 +160,12 @@ def _cell(rows: Sequence[Row], notion: str, measures: Sequence[str]) -> str:
         name = measure.removeprefix("MEDIAN ").replace("READ ", read)
         values = values_of(rows, notion, name)
         middle = measure.startswith("MEDIAN ") and values
-        text = f"{median(values):.2f}" if middle else written(values)
-        # more components than were counted
-        found.append("many" if "components" in name and text == "∞" else text)
+        if middle:
+            found.append(f"{median(values):.2f}")
+        elif "components" in name:
+            found.append(counted(values))
+        else:
+            found.append(written(values))
     return ", ".join(found)
 
 
@@ -180,16 +183,29 @@ def written(values: Sequence[float]) -> str:
     finite = [v for v in known if math.isfinite(v)]
     if len(finite) <= len(known) / 2:
         return "∞"
-    if all(v.is_integer() for v in finite) and max(finite) > 1:  # counts
-        low, high = int(min(finite)), int(max(finite))
-        return str(low) if low == high else f"{low} to {high}"
     mean = fmean(finite)
     spread = stdev(finite) if len(finite) > 1 else 0.0
     digits = 2 if abs(mean) < 10 else 0
     half = 0.5 * 10**-digits
-    text = f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread >= half else "")
+    text = f"{round(mean, digits) + 0.0:.{digits}f}" + (
+        f" ± {spread:.{digits}f}" if spread >= half else ""
+    )
     endless = len(known) - len(finite)
     return f"{text} (∞ in {endless})" if endless else text
+
+
+def counted(values: Sequence[float]) -> str:
+    """Least and largest; "many" where most are more than were counted, "–" for nothing."""
+    known = [v for v in values if not math.isnan(v)]
+    if not known:
+        return "–"
+    finite = [int(v) for v in known if math.isfinite(v)]
+    if len(finite) <= len(known) / 2:
+        return "many"
+    low, high = min(finite), max(finite)
+    more = len(known) - len(finite)
+    text = str(low) if low == high else f"{low} to {high}"
+    return f"{text} (many in {more})" if more else text
 
 
 def penalties(networks: Sequence[dict[str, Any]]) -> str:

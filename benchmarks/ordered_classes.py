@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    options.folder.mkdir(parents=True, exist_ok=True)
     networks = []
     for strong in (False, True):
         task = ordered(N, LENGTH, strong=strong)

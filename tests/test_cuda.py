@@ -16,14 +16,17 @@ import dynprobe
 from dynprobe.analyzers.fixed_points import FixedPointSearch
 from dynprobe.nn import RNNClassifier
 from dynprobe.nn.stacked import Stack
+from dynprobe.study.gradients import gradients_on
 from dynprobe.study.kinds import Kind
+from dynprobe.study.members import StackedModels
 from dynprobe.study.models import build_model
+from dynprobe.study.reference import Reference
 from dynprobe.study.reproduce.networks import networks
 from dynprobe.study.reproduce.settings import Setting
 from dynprobe.study.survey.networks import Network, train_networks
 from dynprobe.study.survey.settings import Budget, Topic
 from dynprobe.study.train_stack import train_stack
-from dynprobe.tasks import categorical
+from dynprobe.tasks import Batch, categorical
 
 pytestmark = pytest.mark.requires("cuda")
 
@@ -193,6 +196,37 @@ def test_a_stack_trains_as_on_the_cpu(cell):
     )
     for a, b in zip(there[0].parameters(), here[0].parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-3)
+
+
+def test_padded_and_whole_batches_of_two_sizes_take_turns():
+    """A recorded graph, kernels one by one, and the graph again write into the same gradients."""
+    task = categorical(3, length=8, min_length=4)
+    whole = categorical(3, length=8)
+
+    def batches():
+        stream = torch.Generator().manual_seed(5)
+        for source, count in ((whole, 6), (task, 6), (whole, 6), (whole, 4), (whole, 6)):
+            batch = source.sample(count, generator=stream)
+            # the ids of the task with padding
+            tokens = batch.tokens if source is task else batch.tokens + 1
+            yield Batch(tokens, batch.lengths, batch.labels)
+
+    def gradients(device):
+        stack = Stack.seeded(
+            range(2), len(task.vocabulary), 3, hidden_size=8, padding_idx=task.padding_idx
+        ).to(device)
+        members = StackedModels(stack)
+        method = Reference(0.1, 1.0, (1e-3, 0.0), 1.0, 0).method(stack, 6, lambda: 1)
+        of = gradients_on(torch.device(device), members, method)
+        found = []
+        for batch in batches():
+            losses = of(members.gather([batch, batch]))
+            found += [losses.cpu().clone(), *(p.grad.cpu().clone() for p in stack.parameters())]
+            stack.states(torch.zeros(2, 3, 5, dtype=torch.int64, device=device))  # as a check does
+        return found
+
+    for there, here in zip(gradients("cuda"), gradients("cpu"), strict=True):
+        torch.testing.assert_close(there, here, rtol=1e-4, atol=1e-6)
 
 
 def test_networks_of_a_reproduction_come_back_and_go_on_from_their_file(tmp_path):

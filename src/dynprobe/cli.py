@@ -51,7 +51,10 @@ Out = Annotated[
     Path, typer.Option(help="Where to write: .html, .json, or a folder for PNG pictures.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Device = Annotated[str, typer.Option(help="Where networks are trained: cpu, cuda, cuda:1, ...")]
+Device = Annotated[
+    str,
+    typer.Option(help="Where networks are trained: cpu, cuda, cuda:1, ...; measured on the CPU."),
+]
 
 
 @app.callback()
@@ -254,12 +257,13 @@ def survey(
     from dynprobe.study.survey.settings import full_settings, quick_settings
 
     settings = quick_settings() if quick else full_settings()
+    where = _device(device)
     if plan:
         for line in described(costs(settings)):
             console.print(Text(line))
         return
     with _progress() as stage:
-        found = run_all(settings, out, data=data, device=_device(device), progress=stage)
+        found = run_all(settings, out, data=data, device=where, progress=stage)
     page = out / "survey.html"
     with whole_file(page) as part:
         part.write_text(render_survey(found, quick=quick), encoding="utf-8")
@@ -276,9 +280,9 @@ def _device(name: str) -> str:
         torch.ones(1, device=name).item()
     # torch's own builds say so by AssertionError, RuntimeError or NotImplementedError
     except Exception as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise typer.BadParameter(
-            f"torch cannot use {name!r} here: {reason.rstrip('.')}. Pass --device cpu.",
+            f"torch cannot use {name!r} here: {reason}. Pass --device cpu.",
             param_hint="--device",
         ) from error
     return name

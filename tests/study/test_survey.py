@@ -326,7 +326,7 @@ def test_the_figure_of_dimensions_sets_networks_beside_what_is_predicted() -> No
     mamba = [replace(r, model="mamba", task="ag_news", n=4, value=7.0) for r in RNN]
     counted = [
         replace(RNN[0], model="bag of words", notion=MODEL, value=2.25, measure=measure)
-        for measure, _, _ in PREDICTIONS
+        for measure, *_ in PREDICTIONS
     ]
     figure = draw_dimensions([*RNN, *mamba, *counted], ["gru", "mamba", "rnn"])
     assert figure is not None
@@ -338,7 +338,7 @@ def test_the_figure_of_dimensions_sets_networks_beside_what_is_predicted() -> No
     labels = [t.get_text() for t in figure.axes[1].get_xticklabels()]
     assert labels == ["3 classes", "AG News\n(4 classes)"]
     names = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert names == ["GRU", "Mamba", *(name for _, name, _ in PREDICTIONS)]
+    assert names == ["GRU", "Mamba", *(name for _, name, *_ in PREDICTIONS)]
     assert draw_dimensions(counted, ["gru"]) is None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,19 @@ def test_a_run_without_cooldown_can_be_prolonged(tmp_path: Path) -> None:
     prolonged, again = run(path, steps=9, **settings)
     assert again.losses == log.losses
     assert torch.equal(prolonged.h0, whole.h0)
+
+
+def test_a_run_without_cooldown_goes_on_under_another_rule(tmp_path: Path) -> None:
+    early = Settling(check_every=2, patience=2, pr_tol=9, accuracy_tol=9, min_steps=4, sequences=20)
+    later = replace(early, min_steps=8)
+    _, log = run(None, steps=9, cooldown=0, settling=later)
+    path = tmp_path / "run.safetensors"
+    _, short = run(path, steps=9, cooldown=0, settling=early)
+    assert (short.steps, log.steps) == (4, 8)
+    _, again = run(path, steps=9, cooldown=0, settling=later)
+    assert (again.losses, again.checks) == (log.losses, log.checks)
+    with pytest.raises(CheckpointError, match="settling"):  # other checks cannot be told apart
+        run(path, steps=9, cooldown=0, settling=replace(later, check_every=3))
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def gradients_on(device: torch.device, members: Members, method: Method) -> Grad
 class Recorded:
     """Gradients of a stack as a CUDA graph: recorded on the first batch, then started as one.
 
-    The kernels of a step, some 900 for 50 words, each take longer to start than to run. Only
+    A step's many small kernels each take longer to start than to run. Only
     batches without padding, of the shape of the first one, are done so; any other kernel by kernel.
     Words and lengths are checked on the CPU, where that does not wait for the device.
 
@@ -68,7 +68,8 @@ class Recorded:
         for parameter, grad in zip(self.parameters, self.grads, strict=True):
             parameter.grad = grad
         assert self.graph is not None
-        self.graph.replay()
+        with torch.cuda.device(self.device):
+            self.graph.replay()
         return self.losses
 
     def _record(self, batch: Batch) -> None:
@@ -85,7 +86,9 @@ class Recorded:
         # The graph goes on writing where it wrote while recorded: that memory is its own.
         stack.forget_buffers()
         self.method.optimizer.zero_grad()
-        with torch.cuda.graph(self.graph):
+        # by itself it would record on a stream of whichever device came first
+        stream = torch.cuda.Stream(self.device)
+        with torch.cuda.device(self.device), torch.cuda.graph(self.graph, stream=stream):
             self.losses = self._once()
         stack.forget_buffers()
         self.parameters = trained_parameters(stack)

@@ -29,7 +29,10 @@ class Members(Protocol):
     def __len__(self) -> int: ...
 
     def gather(self, batches: Sequence[Batch]) -> Batch:
-        """The batches of all members as one, as :meth:`losses` takes it."""
+        """The batches of all members as one, as :meth:`losses` takes it.
+
+        Of a stack every tensor of it has the member first.
+        """
         ...
 
     def losses(self, batch: Batch) -> Tensor:
@@ -93,7 +96,7 @@ class StackedModels:
         self.module.check(batch.tokens, batch.lengths)
 
     def losses_of_whole(self, batch: Batch) -> Tensor:
-        """The same of sequences without padding that were checked; asks the device nothing."""
+        """As :meth:`losses`, of checked sequences without padding; asks the device nothing."""
         return self._losses(self.module.classify(batch.tokens), batch.labels)
 
     def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -13,6 +13,9 @@ from dynprobe.nn.stacked import Stack
 from dynprobe.tasks.batch import Batch
 from dynprobe.tasks.scoring import hits
 
+#: Of :class:`Settling`, what is asked of the checks; the rest is how they are made.
+RULE = ("patience", "pr_tol", "accuracy_tol", "min_steps")
+
 
 @dataclass(frozen=True)
 class Check:

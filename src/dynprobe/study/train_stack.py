@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from dynprobe.study.checkpoint import check_same, load_checkpoint, restore, save
 from dynprobe.study.log import Progress
 from dynprobe.study.members import StackedModels
 from dynprobe.study.reference import Reference, check_cooldown
-from dynprobe.study.settling import Settling
+from dynprobe.study.settling import RULE, Settling
 from dynprobe.study.stack_log import StackLog
 from dynprobe.study.steps import Course, check_sizes, run_steps
 from dynprobe.study.watch import Watch
@@ -112,7 +113,7 @@ def train_stack(
         "seeds": list(seeds),
         "batch_size": batch_size,
         "recipe": dataclasses.asdict(recipe),
-        "settling": None if settling is None else dataclasses.asdict(settling),
+        "settling": _compared(settling, cooldown),
         # Without a cooldown a run may be prolonged: what it did so far is the same.
         "steps": steps if cooldown else None,
     }
@@ -149,3 +150,11 @@ def train_stack(
         settled_at=tuple(watch.settled_at),
         interrupted=course.interrupted,
     )
+
+
+def _compared(settling: Settling | None, cooldown: int) -> dict[str, Any] | None:
+    """Of the rule, what a run that goes on must have in common with it: not when it ends."""
+    if settling is None:
+        return None
+    everything = dataclasses.asdict(settling)
+    return {k: v for k, v in everything.items() if cooldown or k not in RULE}

@@ -88,13 +88,13 @@ COLUMNS = (
     ),
     Column(
         "reads out\nN − 1",
-        "dimensions of\nwhat is read:\n± 25 %",
+        "dimensions of\nwhat is read: within\na factor of 1.25",
         "reads out N − 1",
         _mean(STREAM, "participation ratio"),
     ),
     Column(
         "carries\nN − 1",
-        "dimensions of\nthe memory:\n± 25 %",
+        "dimensions of\nthe memory: within\na factor of 1.25",
         "remembers N − 1",
         _mean(MEMORY, "participation ratio", read=True),
     ),
@@ -162,12 +162,14 @@ def draw_answer(rows: Sequence[Row], models: Sequence[str]) -> Figure | None:
             x = left + width * j
             axes.add_patch(Rectangle((x + 0.03, y + 0.03), width - 0.06, height - 0.06,
                                      facecolor=ground, edgecolor="none"))  # fmt: skip
-            axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", size=9,
+            size = 9 if len(text) < 15 else 8
+            axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", size=size,
                       color=INK)  # fmt: skip
     axes.plot([left, left + width * len(COLUMNS)], [top + 0.04] * 2, color=FAINT, lw=1)
     classes = " / ".join(str(n) for n in numbers)
     axes.text(left, -0.2, f"N = {classes} classes, means over networks. ✓ holds of every network, "
-              "✗ of none, else of how many", size=7.5, color=MUTED, va="center")  # fmt: skip
+              "✗ of none, else of how many. To count, 95 % of answers must stay in random order",
+              size=7.5, color=MUTED, va="center")  # fmt: skip
     return figure
 
 

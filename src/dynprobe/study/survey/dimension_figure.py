@@ -25,14 +25,19 @@ MARKS = {
     "ugrnn": ("#56b4e9", "o"),
     "rnn": ("#7f7f7f", "X"),
     "linear transformer 1": ("#d55e00", "s"),
-    "linear transformer 2": ("#e69f00", "s"),
+    "linear transformer 2": ("#e69f00", "v"),
     "linear transformer decay": ("#e69f00", "P"),
     "mamba": ("#009e73", "^"),
 }
-#: What is predicted, its name and its line.
+#: What is predicted, its name, its line and its colour; the second lies on the first.
 PREDICTIONS = (
-    ("participation ratio predicted by word counts", "word counts predict", "-"),
-    ("participation ratio predicted by a bag of words", "a bag of words' weights predict", ":"),
+    ("participation ratio predicted by word counts", "word counts predict", "-", INK),
+    (
+        "participation ratio predicted by a bag of words",
+        "a bag of words' weights predict",
+        ":",
+        "#cc79a7",
+    ),
 )
 TASKS = {
     "categorical": "{} classes",
@@ -93,9 +98,9 @@ def draw_dimensions(rows: Sequence[Row], models: Sequence[str]) -> Figure | None
 
 def _predicted(axes: Axes, x: int, own: Sequence[Row]) -> None:
     counted = [r for r in own if r.model == BASELINE]
-    for measure, _, line in PREDICTIONS:
+    for measure, _, line, colour in PREDICTIONS:
         for value in values_of(counted, MODEL, measure):
-            axes.plot([x - 0.44, x + 0.44], [value] * 2, color=INK, ls=line, lw=1.4, zorder=1)
+            axes.plot([x - 0.44, x + 0.44], [value] * 2, color=colour, ls=line, lw=2, zorder=1)
 
 
 def _measured(axes: Axes, x: float, own: Sequence[Row], model: str, notion: str) -> None:
@@ -120,7 +125,8 @@ def _legend(shown: Sequence[str]) -> list[Line2D]:
         for m in shown
     ]
     return kinds + [
-        Line2D([], [], color=INK, ls=line, lw=1.4, label=label) for _, label, line in PREDICTIONS
+        Line2D([], [], color=colour, ls=line, lw=2, label=label)
+        for _, label, line, colour in PREDICTIONS
     ]
 
 

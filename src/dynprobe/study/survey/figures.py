@@ -223,7 +223,8 @@ _FIGURES: tuple[tuple[str, str, str, Callable[[Survey], Figure | None]], ...] = 
         "tasks",
         "Predicted and measured dimension of every task",
         "Participation ratio of what classifiers read and of memories (S/z where a layer reads "
-        "S/z): mean, and least to largest over seeds. Lines are what word counts alone predict.",
+        "S/z): mean, and least to largest over seeds. Lines are what word counts, and the weights "
+        "of a bag of words, predict.",
         lambda found: draw_dimensions(in_full(found.rows), found.settings.models),
     ),
     (

@@ -1,0 +1,86 @@
+"""The tables of docs/reproduction.md, from the rows of the reproduction.
+
+    python benchmarks/reproduction.py           # write them anew
+    python benchmarks/reproduction.py --check   # fail if they are not those of the rows
+
+The rows are what ``dynprobe reproduce --news FOLDER --out benchmarks/results/reproduction``
+measured; `machine.json` beside them tells where, and which networks were trained on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from machine import RESULTS
+
+from dynprobe.study.reproduce.references import REFERENCES, Compared, compare
+from dynprobe.study.reproduce.rows import Row, read_rows
+
+PAGE = Path(__file__).parents[1] / "docs" / "reproduction.md"
+PLACE = re.compile(r"(<!-- rows: ([\w, ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+#: What no network of ours is trained on here: a bag of words alone.
+NEWS = "ag_news"
+
+
+def table(rows: Sequence[Row], models: Sequence[str]) -> str:
+    """Every number of the paper beside the mean over our networks, a line for each measure.
+
+    A cell says whether all numbers of the line are within their tolerances; of kinds other than
+    the first only numbers that were measured are in it.
+    """
+    lines = [["", "the paper", *(m.upper() for m in models)]]
+    lines.append(["---"] * len(lines[0]))
+    for reference in REFERENCES:
+        found = [compare(reference, rows, model) for model in models]
+        first = True
+        for measure in dict.fromkeys(cell.measure for cell in reference.cells):
+            own = [[c for c in compared if c.cell.measure == measure] for compared in found]
+            if len(models) > 1:
+                # lines of one kind alone say nothing of the others
+                own = [[c for c in some if c.values and c.cell.kind != NEWS] for some in own]
+                if not any(own):
+                    continue
+            if first:
+                lines.append([f"**{reference.title}**", *[""] * (1 + len(models))])
+                first = False
+            theirs = ", ".join(f"{c.cell.expected:g}" for c in max(own, key=len))
+            lines.append([measure, theirs, *map(_ours, own)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _ours(compared: Sequence[Compared]) -> str:
+    measured = [c for c in compared if c.values]
+    if not measured:
+        return "–"
+    digits = max(len(f"{c.cell.expected:g}".partition(".")[2]) for c in compared)
+    means = ", ".join(f"{c.mean:.{digits}f}" if c.values else "–" for c in compared)
+    if not all(c.met for c in measured):
+        return f"✗ {means}"
+    return f"✓ {means}" if len(measured) == len(compared) else means
+
+
+def with_tables(text: str, rows: Sequence[Row]) -> str:
+    """The page with its tables filled from the rows."""
+    return PLACE.sub(lambda m: m[1] + table(rows, m[2].split(", ")) + m[3], text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    rows = read_rows(RESULTS / "reproduction" / "rows.csv")
+    page = PAGE.read_text(encoding="utf-8")
+    made = with_tables(page, rows)
+    if not options.check:
+        PAGE.write_text(made, encoding="utf-8")
+        print(f"written: {PAGE.name}")
+    elif made != page:
+        sys.exit(f"{PAGE.name} has other numbers than the rows: run {Path(__file__).name}.")
+
+
+if __name__ == "__main__":
+    main()
