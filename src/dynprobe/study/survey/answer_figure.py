@@ -162,7 +162,7 @@ def draw_answer(rows: Sequence[Row], models: Sequence[str]) -> Figure | None:
             x = left + width * j
             axes.add_patch(Rectangle((x + 0.03, y + 0.03), width - 0.06, height - 0.06,
                                      facecolor=ground, edgecolor="none"))  # fmt: skip
-            size = 9 if len(text) < 15 else 8
+            size = 9 if len(text) <= 16 else 8
             axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", size=size,
                       color=INK)  # fmt: skip
     axes.plot([left, left + width * len(COLUMNS)], [top + 0.04] * 2, color=FAINT, lw=1)
