@@ -33,9 +33,9 @@ def gradients_on(device: torch.device, members: Members, method: Method) -> Grad
 class Recorded:
     """Gradients of a stack as a CUDA graph: recorded on the first batch, then started as one.
 
-    A step's many small kernels each take longer to start than to run. Only
-    batches without padding, of the shape of the first one, are done so; any other kernel by kernel.
-    Words and lengths are checked on the CPU, where that does not wait for the device.
+    A step's many small kernels each take longer to start than to run. Only batches without
+    padding, of the shape of the first one, are done so; any other kernel by kernel. Words and
+    lengths are checked on the CPU, where that does not wait for the device.
 
     Parameters
     ----------
