@@ -10,6 +10,7 @@ goes on.
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,28 +37,31 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = []
+    options.folder.mkdir(parents=True, exist_ok=True)
+    # beside the checkpoints, which are of the last look alone
+    kept = options.folder / "looks.json"
+    looks = json.loads(kept.read_text()) if kept.exists() else []
     for kind, n, l2 in RUNS:
         # every check is wanted, none ends it
         setting = Setting(kind, n, l2=l2, seeds=(0,), settling=Settling(min_steps=10**9))
-        rows = []
         for steps in range(EVERY, STEPS + 1, EVERY):
+            at = {"task": kind, "n": n, "l2": l2, "step": steps}
+            if any(at.items() <= look.items() for look in looks):
+                continue
             stack, log = networks(replace(setting, steps=steps), options.folder)
             check = log.checks[0][-1]
+            assert check.step == steps, "the checkpoint is of more steps than were looked at"
             geometry = readout_geometry(stack.member(0).readout.weight.detach())
-            inside = float(geometry.norm_in_span.mean())
-            rows.append(
-                {
-                    "step": check.step,
-                    "accuracy": check.accuracy,
-                    "participation ratio": check.participation_ratio,
-                    "readout angle, mean": float(geometry.pair_angles.mean()),
-                    "readout norm inside the span of the others": inside,
-                }
-            )
-            print(kind, n, f"L2 {l2:g}", rows[-1], flush=True)
-        found.append({"task": kind, "n": n, "l2": l2, "rows": rows})
-    save("training_length", {"networks": found})
+            measured = {
+                "accuracy": check.accuracy,
+                "participation ratio": check.participation_ratio,
+                "readout angle, mean": float(geometry.pair_angles.mean()),
+                "readout norm inside the span of the others": float(geometry.norm_in_span.mean()),
+            }
+            looks.append(at | measured)
+            kept.write_text(json.dumps(looks))
+            print(looks[-1], flush=True)
+    save("training_length", {"looks": looks})
 
 
 if __name__ == "__main__":
