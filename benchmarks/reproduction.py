@@ -57,10 +57,18 @@ def _ours(compared: Sequence[Compared]) -> str:
     if not measured:
         return "–"
     digits = max(len(f"{c.cell.expected:g}".partition(".")[2]) for c in compared)
-    means = ", ".join(f"{c.mean:.{digits}f}" if c.values else "–" for c in compared)
+    means = ", ".join(_mean(c, digits) if c.values else "–" for c in compared)
     if not all(c.met for c in measured):
         return f"✗ {means}"
     return f"✓ {means}" if len(measured) == len(compared) else means
+
+
+def _mean(c: Compared, digits: int) -> str:
+    """Over networks; of what must be exact, the least and the largest."""
+    if c.cell.within > 0:
+        return f"{c.mean:.{digits}f}"
+    low, high = min(c.values), max(c.values)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def with_tables(text: str, rows: Sequence[Row]) -> str:
