@@ -17,7 +17,7 @@ import torch
 from machine import save
 from safetensors.torch import load_file
 
-from dynprobe.nn.stacked import Stack
+from dynprobe.study.reproduce.networks import untrained
 from dynprobe.study.reproduce.rows import read_rows
 from dynprobe.study.reproduce.run import NETWORKS, ROWS
 from dynprobe.study.reproduce.settings import full_settings
@@ -34,15 +34,11 @@ def main() -> None:
     torch.set_num_threads(1)
     wanted = ("categorical", 10, "gru")
     (setting,) = (s for s in full_settings() if (s.kind, s.n, s.cell) == wanted)
-    task = setting.task()
-    stack = Stack.seeded(
-        setting.seeds, len(task.vocabulary), task.n_classes, cell=setting.cell,
-        hidden_size=setting.units,
-    )  # fmt: skip
+    stack = untrained(setting)
     weights = load_file(options.folder / NETWORKS / f"{setting.key}.safetensors")
     stack.load_state_dict({name: weights[f"weight.{name}"] for name in stack.state_dict()})
     own = [r for r in read_rows(options.folder / ROWS) if (r.task, r.n, r.model) == wanted]
-    batch = task.sample(SEQUENCES, seed=SEED)
+    batch = setting.task().sample(SEQUENCES, seed=SEED)
     # the states of the reference: every second one, before the last
     states = stack.states(batch.tokens.expand(len(stack), -1, -1))[:, :, :-1:2]
     found: dict[str, list[float]] = {f"{a:g} to {b:g}": [] for a, b in SHARES}

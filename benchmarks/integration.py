@@ -13,13 +13,13 @@ import argparse
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
 from machine import RESULTS
+from pages import fill, markdown
 
 from dynprobe.report.figures.style import style
 from dynprobe.study.survey.answer_figure import NAMES, draw_answer
@@ -50,8 +50,7 @@ LEARNED_WELL = 0.98
 #: A table with a line for each task.
 ACROSS = re.compile(r"(<!-- across: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 #: What a line is called; of what, and which measures: several are written one after the other.
-Line = tuple[str, str, tuple[str, ...]]
-LINES: tuple[Line, ...] = (
+LINES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("same answer in random order", MODEL, ("same answer in random order",)),
     (
         "effect of a word 8, 35, 50 words before the end, of the last one's (medians)",
@@ -120,7 +119,7 @@ def table(rows: Sequence[Row], task: str, n: int) -> str:
         if any(cell != "–" for cell in cells):
             lines.append([title, *cells])
     counted = [r for r in own if r.model == BASELINE]
-    text = _markdown(lines)
+    text = markdown(lines)
     if counted:
         predicted = {r.measure: r.value for r in counted}
         ratio = predicted.get("participation ratio predicted by word counts", math.nan)
@@ -150,7 +149,7 @@ def across(rows: Sequence[Row], question: str) -> str:
         else:
             cells = [_cell(some, *QUESTIONS[question]) if some else "–" for some in by_model]
         lines.append([name, *cells])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def _cell(rows: Sequence[Row], notion: str, measures: Sequence[str]) -> str:
@@ -163,7 +162,7 @@ def _cell(rows: Sequence[Row], notion: str, measures: Sequence[str]) -> str:
         if middle:
             found.append(f"{median(values):.2f}")
         elif "components" in name:
-            found.append(counted(values))
+            found.append(component_counts(values))
         else:
             found.append(written(values))
     return ", ".join(found)
@@ -194,7 +193,7 @@ def written(values: Sequence[float]) -> str:
     return f"{text} (∞ in {endless})" if endless else text
 
 
-def counted(values: Sequence[float]) -> str:
+def component_counts(values: Sequence[float]) -> str:
     """Least and largest; "many" where most are more than were counted, "–" for nothing."""
     known = [v for v in values if not math.isnan(v)]
     if not known:
@@ -233,11 +232,7 @@ def penalties(networks: Sequence[dict[str, Any]]) -> str:
                 span("time constant 1", lambda v: "∞" if math.isinf(v) else f"{v:,.0f}"),
             )
         )
-    return _markdown(lines)
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown(lines)
 
 
 def _share(x: float) -> str:
@@ -257,13 +252,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     rows = in_full(read_rows(RESULTS / "survey" / "rows.csv"))
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        made = with_tables(text, rows)
-        if not options.check:
-            page.write_text(made, encoding="utf-8")
-        elif made != text:
-            sys.exit(f"{page.name} has other numbers than the rows: run {Path(__file__).name}.")
+    fill(PAGES, lambda text: with_tables(text, rows), check=options.check)
     if options.check:
         return
     for path, draw in ((ANSWER, draw_answer), (DIMENSIONS, draw_dimensions)):
@@ -271,7 +260,7 @@ def main() -> None:
             figure = draw(rows, tuple(MODELS))
             assert figure is not None
             figure.savefig(path, dpi=150)
-    print(f"written: {', '.join(p.name for p in (*PAGES, ANSWER, DIMENSIONS))}")
+        print(f"written: {path.name}")
 
 
 if __name__ == "__main__":

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from machine import RESULTS
+from pages import fill, markdown
 
 from dynprobe.study.reproduce.references import REFERENCES, Compared, compare
 from dynprobe.study.reproduce.rows import Row, read_rows
+from dynprobe.study.reproduce.run import NEWS
 
 PAGE = Path(__file__).parents[1] / "docs" / "reproduction.md"
 PLACE = re.compile(r"(<!-- rows: ([\w, ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-#: What no network of ours is trained on here: a bag of words alone.
-NEWS = "ag_news"
 
 
 def table(rows: Sequence[Row], models: Sequence[str]) -> str:
@@ -49,7 +48,7 @@ def table(rows: Sequence[Row], models: Sequence[str]) -> str:
                 first = False
             theirs = ", ".join(f"{c.cell.expected:g}" for c in max(own, key=len))
             lines.append([measure, theirs, *map(_ours, own)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown(lines)
 
 
 def _ours(compared: Sequence[Compared]) -> str:
@@ -81,13 +80,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     rows = read_rows(RESULTS / "reproduction" / "rows.csv")
-    page = PAGE.read_text(encoding="utf-8")
-    made = with_tables(page, rows)
-    if not options.check:
-        PAGE.write_text(made, encoding="utf-8")
-        print(f"written: {PAGE.name}")
-    elif made != page:
-        sys.exit(f"{PAGE.name} has other numbers than the rows: run {Path(__file__).name}.")
+    fill([PAGE], lambda text: with_tables(text, rows), check=options.check)
 
 
 if __name__ == "__main__":

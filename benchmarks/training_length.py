@@ -37,7 +37,6 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    options.folder.mkdir(parents=True, exist_ok=True)
     # beside the checkpoints, which are of the last look alone
     kept = options.folder / "looks.json"
     looks = json.loads(kept.read_text()) if kept.exists() else []

@@ -55,8 +55,7 @@ class Recorded:
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, batch: Batch) -> Tensor:
-        self.members.check(batch)
-        if int(batch.lengths.min()) < batch.tokens.shape[2]:
+        if not self.members.check(batch):
             return self.otherwise(batch)
         if self.graph is None:
             self._record(batch)

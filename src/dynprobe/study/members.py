@@ -91,9 +91,9 @@ class StackedModels:
     def losses(self, batch: Batch) -> Tensor:
         return self._losses(self.module(batch.tokens, batch.lengths), batch.labels)
 
-    def check(self, batch: Batch) -> None:
-        """Raise ValueError for a batch that :meth:`losses` would refuse."""
-        self.module.check(batch.tokens, batch.lengths)
+    def check(self, batch: Batch) -> bool:
+        """Whether it has no padding; ValueError for a batch that :meth:`losses` would refuse."""
+        return self.module.check(batch.tokens, batch.lengths)
 
     def losses_of_whole(self, batch: Batch) -> Tensor:
         """As :meth:`losses`, of checked sequences without padding; asks the device nothing."""

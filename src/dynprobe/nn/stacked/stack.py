@@ -145,8 +145,7 @@ class Stack(nn.Module):
         ValueError
             If a shape does not fit, or a word or length is out of range.
         """
-        self.check(tokens, lengths)
-        whole = lengths is None or int(lengths.min()) == tokens.shape[2]
+        whole = self.check(tokens, lengths)
         return self.classify(tokens, None if whole else lengths)
 
     def classify(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -165,8 +164,14 @@ class Stack(nn.Module):
             logits = logits + self._weight("readout.bias")[:, None]
         return logits
 
-    def check(self, tokens: Tensor, lengths: Tensor | None = None) -> None:
-        """Raise ValueError where a shape does not fit, or a word or length is out of range."""
+    def check(self, tokens: Tensor, lengths: Tensor | None = None) -> bool:
+        """Return whether every sequence has all words.
+
+        Raises
+        ------
+        ValueError
+            Where a shape does not fit, or a word or length is out of range.
+        """
         if tokens.dim() != 3 or len(tokens) != self.n_models or tokens.numel() == 0:
             raise ValueError(
                 f"tokens have shape {tuple(tokens.shape)}, and a stack of {self.n_models} takes "
@@ -179,7 +184,7 @@ class Stack(nn.Module):
                 f"{self.vocabulary_size - 1}."
             )
         if lengths is None:
-            return
+            return True
         if lengths.shape != tokens.shape[:2]:
             raise ValueError(
                 f"lengths have shape {tuple(lengths.shape)}, and the tokens are for "
@@ -188,6 +193,7 @@ class Stack(nn.Module):
         low, high = (int(x) for x in lengths.aminmax())
         if low < 1 or high > tokens.shape[2]:
             raise ValueError(f"lengths are {low} to {high}. Pass 1 to {tokens.shape[2]}.")
+        return low == tokens.shape[2]
 
     def forget_buffers(self) -> None:
         """Let the next pass take fresh memory."""

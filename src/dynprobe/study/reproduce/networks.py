@@ -13,6 +13,18 @@ from dynprobe.study.stack_log import StackLog
 from dynprobe.study.train_stack import train_stack
 
 
+def untrained(setting: Setting) -> Stack:
+    """The networks before training."""
+    task = setting.task()
+    return Stack.seeded(
+        setting.seeds,
+        len(task.vocabulary),
+        task.n_classes,
+        cell=setting.cell,
+        hidden_size=setting.units,
+    )
+
+
 def networks(
     setting: Setting,
     folder: Path,
@@ -32,14 +44,7 @@ def networks(
         Where they are trained; they are returned on the CPU. Initial weights and sequences are the
         same on every device, what is trained from them differs by rounding, which grows.
     """
-    task = setting.task()
-    stack = Stack.seeded(
-        setting.seeds,
-        len(task.vocabulary),
-        task.n_classes,
-        cell=setting.cell,
-        hidden_size=setting.units,
-    ).to(device)
+    task, stack = setting.task(), untrained(setting).to(device)
     folder.mkdir(parents=True, exist_ok=True)
     log = train_stack(
         stack,

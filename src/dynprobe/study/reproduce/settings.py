@@ -90,11 +90,11 @@ def full_settings() -> list[Setting]:
     sweep = [Setting("categorical", n) for n in (3, 5, 10, 2, 4, 6, 8, 7, 9)]
     return [
         sweep[0],
-        _ordered(3, 1e-2),
+        Setting("ordered", 3, l2=1e-2, seeds=_THREE),
         Setting("multilabel", 2),
-        _ordered(5, 1e-2),
+        Setting("ordered", 5, l2=1e-2, seeds=_THREE),
         *sweep[1:5],
-        _ordered(5, 1e-3),
+        Setting("ordered", 5, l2=1e-3, seeds=_THREE),
         Setting("multilabel", 3, seeds=_THREE),
         *sweep[5:],
         *(Setting("categorical", 3, cell=cell, seeds=_THREE) for cell in ("lstm", "ugrnn", "rnn")),
@@ -102,10 +102,6 @@ def full_settings() -> list[Setting]:
         *(Setting("categorical", 5, cell=cell, seeds=_THREE) for cell in ("lstm", "ugrnn")),
         *(Setting("categorical", 3, l2=l2, seeds=_THREE) for l2 in (1e-4, 2e-3)),
     ]
-
-
-def _ordered(n: int, l2: float) -> Setting:
-    return Setting("ordered", n, l2=l2, seeds=_THREE)
 
 
 def quick_settings() -> list[Setting]:
