@@ -7,7 +7,7 @@ import pytest
 import torch
 from clouds import ball, circle, cube
 
-from dynprobe.dimension import CorrelationDimension, NeighborGraph
+from dynprobe.dimension import CorrelationDimension, NeighborGraph, correlation_slope
 from dynprobe.dimension.pair_counts import counts_within
 from dynprobe.errors import DegenerateDataError, ParameterError
 
@@ -70,3 +70,37 @@ def test_bad_settings_and_data_are_named():
     corners = np.eye(40)  # a simplex: every pair equally far
     with pytest.raises(DegenerateDataError, match="at one distance"):
         CorrelationDimension(5, 10).fit(corners)
+
+
+def test_the_slope_is_that_of_a_line_through_counted_pairs():
+    x = np.random.default_rng(0).standard_normal((60, 3))
+    d = np.sort(pairwise(x)[np.triu_indices(60, 1)])
+    radii = np.geomspace(d[round(0.1 * (len(d) - 1))], d[round(0.8 * (len(d) - 1))], 30)
+    shares = [np.mean(d < r) for r in radii]
+    expected = np.polyfit(np.log(radii), np.log(shares), 1)[0]
+    found = correlation_slope(x, percentiles=(10, 80), n_radii=30)
+    # the first radius is a distance itself: which side it falls on is rounding
+    assert found == pytest.approx(expected, rel=2e-3)
+    assert correlation_slope(torch.tensor(1024 * x), percentiles=(10, 80), n_radii=30) == (
+        pytest.approx(found)
+    )
+
+
+def test_the_slope_between_short_distances_is_the_dimension():
+    x = cube(1500, 2, 5)
+    assert correlation_slope(x, percentiles=(0.01, 2)) == pytest.approx(2, abs=0.15)
+    # where all pairs are counted it falls behind
+    assert correlation_slope(x) < 1.7
+
+
+@pytest.mark.parametrize("percentiles", [(5, 5), (-1, 50), (50, 101), (90, 10)])
+def test_percentiles_out_of_range(percentiles):
+    with pytest.raises(ParameterError, match="percentiles"):
+        correlation_slope(cube(20, 2, 2), percentiles=percentiles)
+
+
+def test_no_slope_of_points_that_coincide():
+    with pytest.raises(DegenerateDataError, match="coincide"):
+        correlation_slope(np.repeat([[0.0, 0.0], [1.0, 1.0]], 20, axis=0))
+    with pytest.raises(ParameterError, match="n_radii"):
+        correlation_slope(cube(20, 2, 2), n_radii=1)

@@ -20,7 +20,7 @@ from dynprobe.dynamics.modes import (
     longest_lasting,
 )
 from dynprobe.errors import NonFiniteStatesError, ShapeError
-from dynprobe.nn import UGRNN, LeakyRNN
+from dynprobe.nn import UGRNN, LeakyRNN, ResetFirstGRU
 from dynprobe.testing import linear_system
 
 X, H = 3, 5
@@ -35,6 +35,7 @@ MODULES = {
     "gru_cell": lambda: nn.GRUCell(X, H),
     "lstm_cell": lambda: nn.LSTMCell(X, H),
     "ugrnn": lambda: UGRNN(X, H),
+    "gru_reset_first": lambda: ResetFirstGRU(X, H),
     "leaky": lambda: LeakyRNN(X, H),
     "rnn_3": lambda: nn.RNN(X, H, 3),
     "gru_3": lambda: nn.GRU(X, H, 3),

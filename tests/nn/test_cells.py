@@ -1,4 +1,4 @@
-"""UGRNN and the leaky rate network, and how a probe sees them."""
+"""UGRNN, the GRU that resets first and the leaky rate network, and how a probe sees them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 import dynprobe
 from dynprobe.dynamics.maps import autograd_jacobian
-from dynprobe.nn import UGRNN, LeakyRNN, LeakyRNNCell, UGRNNCell
+from dynprobe.nn import UGRNN, LeakyRNN, LeakyRNNCell, ResetFirstGRU, ResetFirstGRUCell, UGRNNCell
 
-LAYERS = {"ugrnn": UGRNN, "leaky": LeakyRNN}
+LAYERS = {"ugrnn": UGRNN, "gru_reset_first": ResetFirstGRU, "leaky": LeakyRNN}
 
 
 def make(name, **kwargs):
@@ -25,6 +25,32 @@ def test_ugrnn_equations():
     u, c = a[:, :4].sigmoid(), a[:, 4:].tanh()
     torch.testing.assert_close(cell(x, h), u * h + (1 - u) * c)
     torch.testing.assert_close(cell(x), cell(x, torch.zeros(5, 4)))
+
+
+def test_gru_reset_first_equations():
+    cell = ResetFirstGRUCell(3, 4)
+    x, h = torch.randn(5, 3), torch.randn(5, 4)
+    by_input, (v_r, v_z, v_n) = x @ cell.weight_ih.T + cell.bias, cell.weight_hh.chunk(3)
+    r = (by_input[:, :4] + h @ v_r.T).sigmoid()
+    z = (by_input[:, 4:8] + h @ v_z.T).sigmoid()
+    n = (by_input[:, 8:] + (r * h) @ v_n.T).tanh()
+    torch.testing.assert_close(cell(x, h), z * h + (1 - z) * n)
+    torch.testing.assert_close(cell(x), cell(x, torch.zeros(5, 4)))
+
+
+def test_gru_reset_first_is_torchs_where_the_recurrent_weight_is_diagonal():
+    """Then r * (V h) and V (r * h) are the same; where it is not, they differ."""
+    ours, torchs = ResetFirstGRUCell(3, 4), torch.nn.GRUCell(3, 4)
+    with torch.no_grad():
+        torchs.weight_ih.copy_(ours.weight_ih)
+        torchs.weight_hh.copy_(ours.weight_hh)
+        torchs.bias_ih.copy_(ours.bias.normal_())
+        torchs.bias_hh.zero_()
+        x, h = torch.randn(5, 3), torch.randn(5, 4)
+        assert not torch.allclose(ours(x, h), torchs(x, h), atol=1e-3)
+        for cell in (ours, torchs):
+            cell.weight_hh[8:] = torch.diag(torch.arange(4.0))
+        torch.testing.assert_close(ours(x, h), torchs(x, h))
 
 
 def test_leaky_equations_and_limits():

@@ -14,6 +14,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"cell": "gru"},
     {"cell": "rnn"},
     {"cell": "ugrnn"},
+    {"cell": "gru_reset_first"},
     {"cell": "lstm"},
     {"cell": "lstm", "readout_state": "hc"},
     {"cell": "gru", "embedding_size": 6},
@@ -124,7 +125,9 @@ def test_without_a_padding_word_id_zero_is_a_word() -> None:
     assert not torch.allclose(model(torch.tensor([[0]])), model(torch.tensor([[1]])))
 
 
-@pytest.mark.parametrize(("cell", "gates"), [("gru", 3), ("lstm", 4), ("rnn", 1), ("ugrnn", 2)])
+@pytest.mark.parametrize(
+    ("cell", "gates"), [("gru", 3), ("lstm", 4), ("rnn", 1), ("ugrnn", 2), ("gru_reset_first", 3)]
+)
 def test_reference_initialisation(cell: str, gates: int) -> None:
     model = RNNClassifier(
         50, 40, cell=cell, hidden_size=200, readout_bias=True,
@@ -194,7 +197,7 @@ def test_dropout_acts_on_embeddings_in_training_only() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"cell": "elman"}, "no cell 'elman'. Pass one of gru, lstm, rnn, ugrnn"),
+        ({"cell": "elman"}, "no cell 'elman'. Pass one of gru, gru_reset_first, lstm, rnn, ugrnn"),
         ({"initialisation": "zero"}, "no initialisation 'zero'. Pass one of reference, torch"),
         ({"readout_state": "c"}, "readout_state is 'c'"),
         ({"readout_state": "hc"}, "a gru does not have.*cell='lstm'"),

@@ -19,10 +19,11 @@ VARIANTS: list[dict[str, Any]] = [
     {"cell": "gru"},
     {"cell": "rnn"},
     {"cell": "ugrnn"},
+    {"cell": "gru_reset_first"},
     {"cell": "lstm"},
     {"cell": "lstm", "readout_state": "hc", "readout_bias": True},
 ]
-IDS = ["gru", "rnn", "ugrnn", "lstm", "lstm-hc"]
+IDS = ["gru", "rnn", "ugrnn", "gru-reset-first", "lstm", "lstm-hc"]
 WORDS = 7
 
 
@@ -82,7 +83,9 @@ def test_outputs_and_gradients_are_those_of_each_network(
 ) -> None:
     networks = [network(seed, **variant).to(dtype) for seed in range(models)]
     tokens = sequences(models, batch, steps)
-    tol = 1e-6 if dtype == torch.float32 else 1e-10
+    # Two products a step one after the other round twice: as far from float64 as from each other.
+    single = 2e-6 if variant["cell"] == "gru_reset_first" else 1e-6
+    tol = single if dtype == torch.float32 else 1e-10
     check(networks, tokens, None, tol)
     lengths = 1 + torch.arange(models * batch).view(models, batch) * 5 % steps
     check(networks, tokens, lengths, tol)

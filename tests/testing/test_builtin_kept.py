@@ -9,7 +9,7 @@ from torch import nn
 
 import dynprobe
 from dynprobe.analyzers.registry import BUILT_IN
-from dynprobe.nn import UGRNN, LeakyRNN
+from dynprobe.nn import UGRNN, LeakyRNN, ResetFirstGRU
 from dynprobe.recurrences.registry import BUILT_IN as RECURRENCES
 from dynprobe.recurrences.registry import qualified
 from dynprobe.testing import analyzer_checks, check_recurrence, gated_linear, recurrence_checks
@@ -24,6 +24,7 @@ MODULES = [
     nn.GRUCell(3, 5, bias=False),
     nn.LSTMCell(3, 5),
     UGRNN(3, 5).cell,
+    ResetFirstGRU(3, 5).cell,
     LeakyRNN(3, 5).cell,
 ]
 

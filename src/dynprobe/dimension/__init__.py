@@ -17,6 +17,7 @@ from dynprobe.dimension.spectrum import components_for, participation_ratio
 
 if TYPE_CHECKING:
     from dynprobe.dimension.correlation import CorrelationDimension
+    from dynprobe.dimension.correlation_slope import correlation_slope
     from dynprobe.dimension.fisher import FisherS
     from dynprobe.dimension.gride import GRIDE
     from dynprobe.dimension.linear import ParticipationRatio, VarianceThreshold
@@ -44,6 +45,7 @@ _LAZY = {
     "TLE": "dynprobe.dimension.tle",
     "TwoNN": "dynprobe.dimension.two_nn",
     "VarianceThreshold": "dynprobe.dimension.linear",
+    "correlation_slope": "dynprobe.dimension.correlation_slope",
 }
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "TwoNN",
     "VarianceThreshold",
     "components_for",
+    "correlation_slope",
     "participation_ratio",
 ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynprobe.nn.classifier import RNNClassifier
 from dynprobe.nn.leaky import LeakyRNN, LeakyRNNCell
+from dynprobe.nn.reset_first_gru import ResetFirstGRU, ResetFirstGRUCell
 from dynprobe.nn.ugrnn import UGRNN, UGRNNCell
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ __all__ = [
     "MambaClassifier",
     "MambaMixer",
     "RNNClassifier",
+    "ResetFirstGRU",
+    "ResetFirstGRUCell",
     "TransformersMambaClassifier",
     "UGRNNCell",
     "causal_linear_attention",

@@ -12,10 +12,13 @@ from torch.nn.functional import one_hot
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from dynprobe.nn.initialisation import INITIALISATIONS
+from dynprobe.nn.loop import CellLoop
+from dynprobe.nn.reset_first_gru import ResetFirstGRU
 from dynprobe.nn.ugrnn import UGRNN
 
 CELLS: dict[str, Callable[[int, int], nn.Module]] = {
     "gru": partial(nn.GRU, batch_first=True),
+    "gru_reset_first": ResetFirstGRU,
     "lstm": partial(nn.LSTM, batch_first=True),
     "rnn": partial(nn.RNN, batch_first=True),
     "ugrnn": UGRNN,
@@ -28,9 +31,10 @@ class RNNClassifier(nn.Module):
     This is the network of Aitken et al. 2020 (arXiv 2010.15114): a trainable initial
     state, ``h_t = F(h_{t-1}, x_t)``, and ``logits = W h_T`` with an optional bias.
 
-    Submodules are `emb` (None for one-hot inputs), `rnn` (`torch.nn.GRU`, `LSTM`, `RNN` or
-    `dynprobe.nn.UGRNN`, batch first) and `readout` (`torch.nn.Linear`); parameters `h0` and, for an
-    LSTM, `c0`, each ``(1, 1, hidden_size)``, start at zero and are trained.
+    Submodules are `emb` (None for one-hot inputs), `rnn` (`torch.nn.GRU`, `LSTM`, `RNN`,
+    `dynprobe.nn.UGRNN` or `ResetFirstGRU`, batch first) and `readout` (`torch.nn.Linear`);
+    parameters `h0` and, for an LSTM, `c0`, each ``(1, 1, hidden_size)``, start at zero and are
+    trained.
 
     Parameters
     ----------
@@ -39,7 +43,7 @@ class RNNClassifier(nn.Module):
     n_classes
         Number of classes.
     cell
-        ``"gru"``, ``"lstm"``, ``"rnn"`` or ``"ugrnn"``.
+        ``"gru"``, ``"gru_reset_first"``, ``"lstm"``, ``"rnn"`` or ``"ugrnn"``.
     hidden_size
         Number of units.
     embedding_size
@@ -181,7 +185,7 @@ class RNNClassifier(nn.Module):
     def _initial_state(self, batch: int) -> Tensor | tuple[Tensor, Tensor]:
         """Return the trained initial state for each of `batch` sequences, as the layer takes it."""
         h0 = self.h0.expand(-1, batch, -1).contiguous()
-        if self.cell == "ugrnn":
+        if isinstance(self.rnn, CellLoop):
             return h0[0]
         if self.c0 is None:
             return h0

@@ -11,12 +11,19 @@ from torch import Tensor, nn
 from dynprobe.nn.classifier import RNNClassifier
 from dynprobe.nn.stacked.gru import GRU
 from dynprobe.nn.stacked.lstm import LSTM
+from dynprobe.nn.stacked.reset_first_gru import ResetFirstGRU
 from dynprobe.nn.stacked.rnn import RNN
 from dynprobe.nn.stacked.run import Pool, run_over_time
 from dynprobe.nn.stacked.ugrnn import UGRNN
 from dynprobe.nn.stacked.unrolled import Unrolled
 
-UNROLLED: dict[str, type[Unrolled]] = {"gru": GRU, "lstm": LSTM, "rnn": RNN, "ugrnn": UGRNN}
+UNROLLED: dict[str, type[Unrolled]] = {
+    "gru": GRU,
+    "gru_reset_first": ResetFirstGRU,
+    "lstm": LSTM,
+    "rnn": RNN,
+    "ugrnn": UGRNN,
+}
 
 
 class Stack(nn.Module):

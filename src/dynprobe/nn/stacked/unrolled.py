@@ -131,7 +131,7 @@ class Unrolled(ABC):
         given
             Gradients of what :meth:`final` returned.
         """
-        models, steps, batch, _ = self.shape
+        steps = self.shape[1]
         if last is None:
             grads = [g.contiguous().clone() for g in given]
             ends = None
@@ -145,11 +145,13 @@ class Unrolled(ABC):
                 for g, end in zip(grads, given, strict=True):
                     g.addcmul_(ends[t], end)
             self.step_back(t, weight, grads)
-        rows = self.drive.view(models, steps * batch, -1)
-        before = self.h[:, :-1].reshape(models, steps * batch, -1)
-        by_weight = torch.bmm(rows.transpose(1, 2), before)
         by_table = torch.cat([self._by_word(ids, words, buffer) for buffer in self.driven], -1)
-        return by_table, by_weight, [g.sum(1, keepdim=True) for g in grads]
+        return by_table, self.by_weight(), [g.sum(1, keepdim=True) for g in grads]
+
+    def by_weight(self) -> Tensor:
+        """Gradient of W over all steps and sequences, once the pass back is done."""
+        before = self.h[:, :-1].flatten(1, 2)
+        return torch.bmm(self.drive.flatten(1, 2).transpose(1, 2), before)
 
     def _by_word(self, ids: Tensor, words: int, buffer: Tensor) -> Tensor:
         """Sum `buffer` over the places of each word: ``(models, words, columns)``."""

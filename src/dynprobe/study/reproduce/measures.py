@@ -10,7 +10,13 @@ from torch import Tensor
 
 from dynprobe.analyzers.fixed_points import FixedPointSearch
 from dynprobe.analyzers.integration_direction import IntegrationDirection
-from dynprobe.dimension import MLE, CorrelationDimension, components_for, participation_ratio
+from dynprobe.dimension import (
+    MLE,
+    CorrelationDimension,
+    components_for,
+    correlation_slope,
+    participation_ratio,
+)
 from dynprobe.dimension.spectrum import centred_spectrum
 from dynprobe.geometry.word_counts import class_word_frequencies
 from dynprobe.nn import RNNClassifier
@@ -130,7 +136,8 @@ def _nonlinear(watched: Watched, seed: int) -> dict[str, float]:
     points = watched.visited[some]
     return {
         "maximum likelihood, k = 10": float(MLE(n_neighbors=10).fit(points).dimension_),
-        "correlation dimension": float(CorrelationDimension().fit(points).dimension_),
+        "correlation dimension, nearest": float(CorrelationDimension().fit(points).dimension_),
+        "correlation dimension, all distances": correlation_slope(points),
     }
 
 

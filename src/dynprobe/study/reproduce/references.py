@@ -113,7 +113,7 @@ REFERENCES = (
         PLOT,
         (
             Cell("categorical", 10, L2, "maximum likelihood, k = 10", 4.85, 0.485),
-            Cell("categorical", 10, L2, "correlation dimension", 2.8, 0.28),
+            Cell("categorical", 10, L2, "correlation dimension, all distances", 2.8, 0.28),
         ),
     ),
     Reference(

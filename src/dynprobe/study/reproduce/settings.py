@@ -13,6 +13,8 @@ from dynprobe.tasks.task import Task
 LENGTH, UNITS, BATCH = 50, 128, 128
 #: The penalty of the main figures.
 L2 = 5e-4
+#: The reference's own GRU. Its figures are those of `nn.GRU` too, but for five ordered classes.
+RESET_FIRST = "gru_reset_first"
 
 TASKS: dict[str, Callable[[int, int], Task]] = {
     "categorical": categorical,
@@ -92,14 +94,15 @@ def full_settings() -> list[Setting]:
         sweep[0],
         Setting("ordered", 3, l2=1e-2, seeds=_THREE),
         Setting("multilabel", 2),
-        Setting("ordered", 5, l2=1e-2, seeds=_THREE),
+        Setting("ordered", 5, cell=RESET_FIRST, l2=1e-2, seeds=_THREE),
         *sweep[1:5],
-        Setting("ordered", 5, l2=1e-3, seeds=_THREE),
+        Setting("ordered", 5, cell=RESET_FIRST, l2=1e-3, seeds=_THREE),
         Setting("multilabel", 3, seeds=_THREE),
         *sweep[5:],
         *(Setting("categorical", 3, cell=cell, seeds=_THREE) for cell in ("lstm", "ugrnn", "rnn")),
         *(Setting("multilabel", n, l2=l2, seeds=_THREE) for n in (2, 3) for l2 in (1e-4, 1e-3)),
         *(Setting("categorical", 5, cell=cell, seeds=_THREE) for cell in ("lstm", "ugrnn")),
+        *(Setting("ordered", 5, l2=l2, seeds=_THREE) for l2 in (1e-2, 1e-3)),
         *(Setting("categorical", 3, l2=l2, seeds=_THREE) for l2 in (1e-4, 2e-3)),
     ]
 
