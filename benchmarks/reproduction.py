@@ -19,7 +19,6 @@ from pages import fill, markdown
 
 from dynprobe.study.reproduce.references import REFERENCES, Compared, compare
 from dynprobe.study.reproduce.rows import Row, read_rows
-from dynprobe.study.reproduce.run import NEWS
 
 PAGE = Path(__file__).parents[1] / "docs" / "reproduction.md"
 PLACE = re.compile(r"(<!-- rows: ([\w, ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -39,8 +38,8 @@ def table(rows: Sequence[Row], models: Sequence[str]) -> str:
         for measure in dict.fromkeys(cell.measure for cell in reference.cells):
             own = [[c for c in compared if c.cell.measure == measure] for compared in found]
             if len(models) > 1:
-                # lines of one kind alone say nothing of the others
-                own = [[c for c in some if c.values and c.cell.kind != NEWS] for some in own]
+                # lines that belong to one kind say nothing of the others
+                own = [[c for c in some if c.values and c.cell.model is None] for some in own]
                 if not any(own):
                     continue
             if first:

@@ -7,6 +7,7 @@ import torch
 
 from dynprobe.dimension.spectrum import centred_spectrum
 from dynprobe.study.bag_of_words import bag_of_words
+from dynprobe.study.summed_embeddings import summed_embeddings
 from dynprobe.tasks import text
 
 
@@ -58,3 +59,38 @@ def test_coinciding_points_have_no_dimension() -> None:
         "participation_ratio": 0,
         "n_components_95": 0,
     }
+
+
+def themes(path, tail=""):
+    """Two classes, each with a word of its own; `tail` follows the fiftieth word."""
+    filler = " ".join(["the"] * 49)
+    path.write_text(
+        "label,text\n"
+        + "".join(f"{k % 2},{('goal', 'vote')[k % 2]} {filler}{tail}\n" for k in range(300))
+    )
+    return text(path)
+
+
+def test_summed_embeddings_tell_classes_apart_by_their_words(tmp_path):
+    task = themes(tmp_path / "themes.csv")
+    told = []
+    found = summed_embeddings(task, steps=150, progress=lambda *step: told.append(step))
+    assert found.accuracy == 1
+    by_word = dict(zip(task.vocabulary[-3:], found.word_logits.tolist(), strict=True))
+    assert by_word["goal"][0] > by_word["goal"][1]
+    assert by_word["vote"][1] > by_word["vote"][0]
+    # two classes: one component, but for what both classes have in common
+    assert float(found.spectrum.variance_ratios[0]) > 0.9
+    assert [(done, planned) for done, planned, _ in told] == [(i + 1, 150) for i in range(150)]
+    assert told[-1][2] < told[0][2]
+
+
+def test_summed_embeddings_repeat_from_a_seed_and_read_fifty_words(tmp_path):
+    short, long = themes(tmp_path / "a.csv"), themes(tmp_path / "b.csv", " the the")
+    state = torch.get_rng_state()
+    first, again = (summed_embeddings(short, steps=20, seed=3) for _ in range(2))
+    assert torch.equal(first.word_logits, again.word_logits)
+    assert torch.equal(first.word_logits, summed_embeddings(long, steps=20, seed=3).word_logits)
+    other = summed_embeddings(short, steps=20, seed=4)
+    assert not torch.equal(first.word_logits, other.word_logits)
+    assert torch.equal(state, torch.get_rng_state())

@@ -183,10 +183,14 @@ def test_the_nearest_penalty_counts_where_the_paper_names_none():
     assert (two.l2, two.met) == (1e-3, True)
     assert three.values == ()
     ordered = next(r for r in REFERENCES if r.title.startswith("Ordered, 5"))
-    rows = [row(task="ordered", n=5, l2=1e-3, value=3.0)]
-    first, second = compare(ordered, rows)
-    assert first.values == ()
-    assert second.met
+    rows = [
+        row(task="ordered", n=5, l2=1e-3, model=model, value=value)
+        for model, value in (("gru", 2.0), ("gru_reset_first", 3.0))
+    ]
+    for asked in ("gru", "lstm"):  # the row belongs to one kind of unit
+        first, second = compare(ordered, rows, asked)
+        assert first.values == ()
+        assert second.met
 
 
 def ratio_block(rows, tmp_path, settings=None):

@@ -12,20 +12,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dynprobe.atomic import whole_file
-from dynprobe.dimension import components_for
 from dynprobe.nn import RNNClassifier
-from dynprobe.study.bag_of_words import bag_of_words
 from dynprobe.study.reproduce.measures import Measured, expected_dims, measure
 from dynprobe.study.reproduce.networks import networks
+from dynprobe.study.reproduce.news import BAGS, NEWS, news_rows
 from dynprobe.study.reproduce.rows import Row, read_rows, write_rows
 from dynprobe.study.reproduce.settings import Setting
 from dynprobe.study.stage import Stage, quiet, told
-from dynprobe.tasks import text
 
 #: Files of a reproduction, in its folder.
 ROWS, NETWORKS, ARRAYS = "rows.csv", "networks", "arrays"
-#: Task of the rows on real text; how the measure of a failure begins.
-NEWS, FAILED = "ag_news", "failed: "
+#: How the measure of a failure begins.
+FAILED = "failed: "
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def reproduce(
     folder
         Where rows, networks and arrays go. A run that was stopped goes on from there.
     news
-        Folder of AG News, for the one row that needs it.
+        Folder of AG News, for the one row of the paper's table that needs it.
     device
         Where networks are trained; they are measured on the CPU.
     progress
@@ -98,8 +96,8 @@ def reproduce(
     path = folder / ROWS
     rows = read_rows(path)
     try:
-        if news is not None and not any(r.task == NEWS for r in rows):
-            rows += _news(news)
+        if news is not None and not {r.model for r in rows if r.task == NEWS} >= set(BAGS):
+            rows = [r for r in rows if r.task != NEWS] + news_rows(news, progress)
             write_rows(path, rows)
         for setting in settings:
             there = {r.network for r in rows if r.steps >= setting.least_steps}
@@ -145,21 +143,6 @@ def _rows(setting: Setting, seed: int, steps: int, found: Measured) -> list[Row]
     return [
         Row(*setting.network(seed), steps, found.accuracy, name, value)
         for name, value in found.numbers.items()
-    ]
-
-
-def _news(folder: Path) -> list[Row]:
-    """The dimension that a bag of words predicts on AG News."""
-    task = text(folder)
-    found = bag_of_words(task)
-    shares = found.spectrum.variance_ratios
-    numbers = {f"variance share {i + 1}": float(v) for i, v in enumerate(shares[:4])}
-    numbers["components for 95 %"] = float(components_for(shares, 0.95))
-    numbers["participation ratio"] = found.spectrum.participation_ratio
-    accuracy = found.accuracy["test"]
-    return [
-        Row(NEWS, task.n_classes, "bag of words", 0, 0, 0.0, 0, 0, accuracy, name, value)
-        for name, value in numbers.items()
     ]
 
 
