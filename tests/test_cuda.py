@@ -180,7 +180,7 @@ def test_analyzers():
     assert abs(numbers("cuda") - numbers("cpu")) <= 1e-3
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm", "ugrnn", "rnn"])
+@pytest.mark.parametrize("cell", ["gru", "gru_reset_first", "lstm", "ugrnn", "rnn"])
 def test_a_stack_trains_as_on_the_cpu(cell):
     """Over a few steps, until rounding has grown."""
     task = categorical(3, length=12)

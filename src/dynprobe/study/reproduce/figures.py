@@ -24,7 +24,7 @@ from dynprobe.report.figures.style import (
 from dynprobe.study.reproduce.references import REFERENCES
 from dynprobe.study.reproduce.rows import Row
 from dynprobe.study.reproduce.run import Reproduction
-from dynprobe.study.reproduce.settings import L2
+from dynprobe.study.reproduce.settings import L2, RESET_FIRST
 
 
 def pictures(found: Reproduction) -> Iterator[Picture]:
@@ -152,9 +152,11 @@ def _dots(size: float, colour: str) -> dict[str, Any]:
 # -- one network ---------------------------------------------------------------------------------
 
 
-def _network(found: Reproduction, kind: str, n: int, l2: float) -> dict[str, torch.Tensor] | None:
+def _network(
+    found: Reproduction, kind: str, n: int, l2: float, cell: str = "gru"
+) -> dict[str, torch.Tensor] | None:
     for s in found.settings:
-        if (s.kind, s.n, s.l2, s.cell) == (kind, n, l2, "gru"):
+        if (s.kind, s.n, s.l2, s.cell) == (kind, n, l2, cell):
             for seed in s.seeds:
                 arrays = found.arrays(s, seed)
                 if arrays is not None:
@@ -162,11 +164,13 @@ def _network(found: Reproduction, kind: str, n: int, l2: float) -> dict[str, tor
     return None
 
 
-def _states(kind: str, n: int, l2: float, classes: int) -> Callable[[Reproduction], Figure | None]:
+def _states(
+    kind: str, n: int, l2: float, classes: int, cell: str = "gru"
+) -> Callable[[Reproduction], Figure | None]:
     """States in the first two components, or three where the task has three dimensions."""
 
     def draw(found: Reproduction) -> Figure | None:
-        arrays = _network(found, kind, n, l2)
+        arrays = _network(found, kind, n, l2, cell)
         if arrays is None:
             return None
         three = kind == "multilabel" and n == 3
@@ -364,7 +368,10 @@ _FIGURES: tuple[tuple[str, str, str, Callable[[Reproduction], Figure | None]], .
      "fixed or slow point, zero input.", _eigenvalues),
     ("ordered3", "Ordered, 3 classes: a bent line", "L2 1e-2; as in the first figure.",
      _states("ordered", 3, 1e-2, 3)),
-    ("ordered5", "Ordered, 5 classes: a horseshoe", "L2 1e-2.", _states("ordered", 5, 1e-2, 5)),
+    ("ordered5", "Ordered, 5 classes: a horseshoe", "L2 1e-2; a GRU that resets first, as the "
+     "paper's does.", _states("ordered", 5, 1e-2, 5, RESET_FIRST)),
+    ("ordered5_gru", "Ordered, 5 classes, nn.GRU: a bow", "L2 1e-2; torch's GRU resets after the "
+     "matrix product.", _states("ordered", 5, 1e-2, 5)),
     ("square", "2 labels: a square", "L2 5e-4; colours: the four combinations.",
      _states("multilabel", 2, L2, 4)),
     ("cube", "3 labels: a cube", "L2 5e-4; colours: the eight combinations.",
