@@ -1,4 +1,4 @@
-"""Why the shares of a bag of words' components on AG News differ from the paper's: the penalty.
+"""How the shares of a bag of words' components on AG News depend on how it is fitted.
 
 python benchmarks/bag_of_words_shares.py FOLDER
 
