@@ -33,13 +33,14 @@ def table(rows: Sequence[Row], models: Sequence[str]) -> str:
     lines = [["", "the paper", *(m.upper() for m in models)]]
     lines.append(["---"] * len(lines[0]))
     for reference in REFERENCES:
+        if len(models) > 1 and reference.of_one_kind:
+            continue
         found = [compare(reference, rows, model) for model in models]
         first = True
         for measure in dict.fromkeys(cell.measure for cell in reference.cells):
             own = [[c for c in compared if c.cell.measure == measure] for compared in found]
             if len(models) > 1:
-                # lines that belong to one kind say nothing of the others
-                own = [[c for c in some if c.values and c.cell.model is None] for some in own]
+                own = [[c for c in some if c.values] for some in own]
                 if not any(own):
                     continue
             if first:

@@ -93,7 +93,7 @@ def test_the_slope_between_short_distances_is_the_dimension():
     assert correlation_slope(x) < 1.7
 
 
-@pytest.mark.parametrize("percentiles", [(5, 5), (-1, 50), (50, 101), (90, 10)])
+@pytest.mark.parametrize("percentiles", [(5, 5), (-1, 50), (50, 101), (90, 10), (5,), ("a", 3)])
 def test_percentiles_out_of_range(percentiles):
     with pytest.raises(ParameterError, match="percentiles"):
         correlation_slope(cube(20, 2, 2), percentiles=percentiles)

@@ -52,7 +52,7 @@ every = pytest.mark.parametrize("name", ESTIMATORS)
 
 
 def test_none_is_forgotten():
-    others = {"NeighborGraph", "components_for", "participation_ratio"}
+    others = {"NeighborGraph", "components_for", "correlation_slope", "participation_ratio"}
     assert set(ESTIMATORS) == set(dimension.__all__) - others
 
 

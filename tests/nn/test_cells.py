@@ -118,6 +118,20 @@ def test_time_constants_of_a_leaky_network_are_in_milliseconds():
     assert direction.unit == "ms"
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_an_initial_state_as_torchs_layers_take_it_is_refused(name):
+    with pytest.raises(ValueError, match=r"Pass \(batch, hidden\)"):
+        make(name)(torch.zeros(2, 5, 3), torch.zeros(1, 2, 6))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_closed_forms_are_detached(name):
+    recurrence = dynprobe.attach(make(name)).recurrence()
+    s, x = torch.rand(4, 6, requires_grad=True), torch.rand(4, 3, requires_grad=True)
+    for form in ("jacobian", "input_jacobian", "root_jacobian"):
+        assert not getattr(recurrence, form)(s, x).requires_grad, form
+
+
 def test_an_empty_sequence():
     with pytest.raises(ValueError, match="no step to run over"):
         make("ugrnn")(torch.zeros(2, 0, 3))

@@ -61,13 +61,10 @@ def test_coinciding_points_have_no_dimension() -> None:
     }
 
 
-def themes(path, tail=""):
-    """Two classes, each with a word of its own; `tail` follows the fiftieth word."""
-    filler = " ".join(["the"] * 49)
-    path.write_text(
-        "label,text\n"
-        + "".join(f"{k % 2},{('goal', 'vote')[k % 2]} {filler}{tail}\n" for k in range(300))
-    )
+def themes(path):
+    """Two classes, each with a word of its own."""
+    lines = [f"{k % 2},{('goal', 'vote')[k % 2]} {'the ' * 9}\n" for k in range(300)]
+    path.write_text("label,text\n" + "".join(lines))
     return text(path)
 
 
@@ -85,12 +82,16 @@ def test_summed_embeddings_tell_classes_apart_by_their_words(tmp_path):
     assert told[-1][2] < told[0][2]
 
 
-def test_summed_embeddings_repeat_from_a_seed_and_read_fifty_words(tmp_path):
-    short, long = themes(tmp_path / "a.csv"), themes(tmp_path / "b.csv", " the the")
+def test_summed_embeddings_repeat_from_a_seed(tmp_path):
+    task = themes(tmp_path / "themes.csv")
     state = torch.get_rng_state()
-    first, again = (summed_embeddings(short, steps=20, seed=3) for _ in range(2))
+    first, again = (summed_embeddings(task, steps=20, seed=3) for _ in range(2))
     assert torch.equal(first.word_logits, again.word_logits)
-    assert torch.equal(first.word_logits, summed_embeddings(long, steps=20, seed=3).word_logits)
-    other = summed_embeddings(short, steps=20, seed=4)
-    assert not torch.equal(first.word_logits, other.word_logits)
+    assert not torch.equal(first.word_logits, summed_embeddings(task, steps=20, seed=4).word_logits)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_summed_embeddings_need_a_test_part_and_one_label(tmp_path):
+    themes(tmp_path / "themes.csv")
+    with pytest.raises(ValueError, match=r"0 to test on.*Pass a task with both parts"):
+        summed_embeddings(text(tmp_path / "themes.csv", test=0), steps=1)

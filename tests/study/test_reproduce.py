@@ -9,9 +9,11 @@ from dataclasses import replace
 import pytest
 
 from dynprobe.errors import DataError
+from dynprobe.study.reproduce import news
 from dynprobe.study.reproduce import run as runner
 from dynprobe.study.reproduce.figures import pictures
-from dynprobe.study.reproduce.measures import expected_dims
+from dynprobe.study.reproduce.measures import LATEST, expected_dims
+from dynprobe.study.reproduce.news import NEWS, PLANNED, REGRESSION, SUMMED
 from dynprobe.study.reproduce.page import blocks, render_reproduction
 from dynprobe.study.reproduce.references import REFERENCES, Cell, Compared, compare
 from dynprobe.study.reproduce.rows import Row, read_rows, write_rows
@@ -41,7 +43,7 @@ def found(tmp_path_factory):
 def row(**changes):
     values = {
         "task": "categorical", "n": 3, "model": "gru", "units": 128, "length": 50,
-        "l2": L2, "seed": 0, "steps": 9, "accuracy": 0.99,
+        "l2": L2, "seed": 0, "steps": 10_000, "accuracy": 0.99,
         "measure": "participation ratio", "value": 2.1,
     }  # fmt: skip
     return Row(**(values | changes))
@@ -135,7 +137,7 @@ def test_the_page_and_every_figure(found):
     names = {p.name for p in drawn}
     assert {"triangle", "ratio", "components", "angles", "speed", "cuts", "times"} <= names
     assert {"ordered3", "square"} <= names
-    assert {"ordered5", "cube"}.isdisjoint(names)  # not trained
+    assert {"ordered5", "ordered5_gru", "cube"}.isdisjoint(names)  # not trained
     page = render_reproduction(found, quick=True)
     assert page.count("<figure>") == len(drawn)
     assert "Quick run" in page
@@ -249,6 +251,98 @@ def test_networks_that_were_trained_for_less_are_trained_and_measured_anew(tmp_p
     assert len(again.rows) == len(first.rows)
 
 
+def test_rows_of_an_older_version_are_measured_anew(found, tmp_path):
+    (tmp_path / "networks").symlink_to(found.folder / "networks")
+    mine = [r for r in found.rows if r.task == "ordered"]
+    write_rows(tmp_path / ROWS, [r for r in mine if r.measure != LATEST])
+    again = reproduce(SMALL[1:2], tmp_path)
+    assert sorted((r.network, r.measure) for r in again.rows) == sorted(
+        (r.network, r.measure) for r in mine
+    )
+
+
+def test_rows_of_networks_that_were_trained_for_less_are_not_shown(tmp_path):
+    five = [row(seed=s, value=2.08) for s in range(4)] + [row(seed=4, value=2.08, steps=5000)]
+    assert ratio_block(five, tmp_path).lines[1].verdict == "in part"
+
+
+@pytest.fixture
+def articles(tmp_path, monkeypatch):
+    """Two kinds of articles in the place of four, and brief trainings."""
+    path = tmp_path / "articles.csv"
+    lines = [f"{k % 2},{('goal', 'vote')[k % 2]} of day {k % 7}\n" for k in range(200)]
+    path.write_text("label,text\n" + "".join(lines) + f"0,{'long ' * 60}\n")
+    planned = tuple((m, s, 5 if m == SUMMED else 0) for m, s, _ in PLANNED)
+    for module in (news, runner):
+        monkeypatch.setattr(module, "PLANNED", planned)
+    return path
+
+
+def models(rows):
+    return sorted({(r.model, r.seed) for r in rows if r.task == NEWS})
+
+
+def test_news_are_kept_one_classifier_after_the_other(articles, tmp_path, monkeypatch):
+    everything = [(REGRESSION, 0), *((SUMMED, s) for s in range(3))]
+    trained = []
+    train = news.summed_embeddings
+
+    def stopped(task, *, seed, **kwargs):
+        assert task.max_length == 50
+        assert task.n_dropped == 1
+        trained.append(seed)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return train(task, seed=seed, **kwargs)
+
+    monkeypatch.setattr(news, "summed_embeddings", stopped)
+    folder = tmp_path / "out"
+    first = reproduce([], folder, news=articles)
+    assert first.interrupted
+    assert models(read_rows(folder / ROWS)) == everything[:2]
+    again = reproduce([], folder, news=articles)
+    assert models(again.rows) == everything
+    assert trained == [0, 1, 1, 2]  # the first is not trained again
+    assert models(reproduce([], folder, news=articles).rows) == everything
+    assert len(trained) == 4
+    shares = [r.value for r in again.rows if r.model == SUMMED and r.measure.startswith("variance")]
+    assert len(shares) == 6  # two classes have two components
+    assert all(0 <= share <= 1 for share in shares)
+
+
+def test_news_that_were_made_otherwise_are_made_anew(articles, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    old = row(task=NEWS, n=4, model=SUMMED, l2=1e-3, steps=3, measure="variance share 1")
+    write_rows(folder / ROWS, [old, row()])
+    rows = reproduce([], folder, news=articles).rows
+    assert old not in rows
+    assert row() in rows
+    assert models(rows) == [(REGRESSION, 0), *((SUMMED, s) for s in range(3))]
+
+
+def test_a_seed_that_is_missing_on_news_is_not_passed_over(tmp_path):
+    def verdict(seeds):
+        rows = [
+            row(
+                task=NEWS,
+                n=4,
+                model=SUMMED,
+                l2=1e-3,
+                seed=s,
+                measure=f"variance share {i}",
+                value=v,
+            )
+            for s in seeds
+            for i, v in ((1, 0.57), (2, 0.285), (3, 0.145))
+        ]
+        made = blocks(Reproduction(rows, tmp_path, full_settings(), False))
+        return next(b for b in made if b.title.startswith("AG News")).lines[0].verdict
+
+    assert verdict([0]) == "in part"
+    assert verdict([0, 1, 2]) == "met"
+
+
 def test_what_is_planned():
     full = full_settings()
     assert len({s.key for s in full}) == len(full)
@@ -258,8 +352,10 @@ def test_what_is_planned():
     assert all(
         len(s.seeds) == 5 for s in full if (s.kind, s.cell, s.l2) == ("categorical", "gru", L2)
     )
-    needed = {(c.kind, c.n, c.l2) for r in REFERENCES for c in r.cells if c.model is None}
-    assert needed <= {(s.kind, s.n, s.l2) for s in full}
+    cells = [c for r in REFERENCES for c in r.cells]
+    needed = {(c.kind, c.n, c.l2, c.model or "gru") for c in cells if c.kind != NEWS}
+    assert needed <= {(s.kind, s.n, s.l2, s.cell) for s in full}
+    assert {c.model for c in cells if c.kind == NEWS} <= {model for model, _, _ in PLANNED}
     assert all(s.units < 128 for s in quick_settings())
     assert [expected_dims(k, 3) for k in ("categorical", "multilabel", "ordered")] == [2, 3, 1]
     assert SMALL[0].task().sample(5, seed=0).tokens.shape == (5, 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import torch
@@ -17,17 +18,19 @@ def correlation_slope(
     """Slope of log C(r) over log r, C(r) the share of pairs nearer than r, by least squares.
 
     What Aitken et al. 2020 (arXiv 2010.15114) call the correlation dimension: their published
-    analysis takes the radii between these percentiles of all distances. Near the largest
+    analysis takes the radii between these percentiles of all distances, once points nearer than
+    0.025 to another are left out, which is not done here. Near the largest
     distances C(r) hardly grows, so that it is lower than :class:`CorrelationDimension`, which
     looks at each point's nearest: use it to compare with their numbers, not as a dimension.
 
     Parameters
     ----------
     X
-        (points, features), an array or a tensor. All distances are held at once, 4 bytes times
-        the square of the number of points.
+        (points, features), an array or a tensor. All distances are held and sorted at once,
+        about 16 bytes times the square of the number of points.
     percentiles
-        Of the distances, from 0 to 100: the smallest and the largest radius.
+        Of the distances, from 0 to 100: the smallest and the largest radius, each the distance of
+        the nearest rank.
     n_radii
         Radii, at least 2, equally far apart in log r.
 
@@ -40,9 +43,13 @@ def correlation_slope(
     DegenerateDataError
         If the radii are equal, or the smallest one is zero.
     """
-    low, high = percentiles
-    if not 0 <= low < high <= 100:
+    if (
+        len(percentiles) != 2
+        or not all(isinstance(end, numbers.Real) for end in percentiles)
+        or not 0 <= percentiles[0] < percentiles[1] <= 100
+    ):
         raise ParameterError(f"percentiles are {percentiles}; give 0 <= low < high <= 100.")
+    low, high = percentiles
     whole("n_radii", n_radii, 2)
     distances = torch.pdist(as_points(X)).sort().values
     ends = (len(distances) - 1) * torch.tensor([low, high], dtype=torch.float64) / 100

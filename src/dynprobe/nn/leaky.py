@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dynprobe.nn.loop import CellLoop, HiddenRecurrence
+from dynprobe.nn.loop import CellLoop, DrivenRecurrence
 from dynprobe.recurrences import register_recurrence
 from dynprobe.recurrences.scaled_rows import add_diagonal, scaled_rows
 
@@ -81,7 +81,7 @@ class LeakyRNN(CellLoop):
 
 
 @register_recurrence(LeakyRNNCell)
-class LeakyRecurrence(HiddenRecurrence):
+class LeakyRecurrence(DrivenRecurrence):
     """Map of the leaky rate network; its root form is tanh(...) - h, free of the leak."""
 
     module: LeakyRNNCell

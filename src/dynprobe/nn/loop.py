@@ -24,7 +24,19 @@ class CellLoop(nn.Module):
         self.cell = cell
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return every state and the last one; needs at least one step."""
+        """Return every state and the last one; needs at least one step.
+
+        Raises
+        ------
+        ValueError
+            If there is no step, or h is not (batch, hidden): ``nn.GRU``'s has a first dimension of
+            layers, which this layer has not.
+        """
+        if h is not None and (h.dim() != x.dim() - 1 or h.shape[0] != x.shape[0]):
+            raise ValueError(
+                f"The initial state has shape {tuple(h.shape)}, and the input {tuple(x.shape)}. "
+                "Pass (batch, hidden)."
+            )
         states = []
         for step in x.unbind(1):
             h = self.cell(step, h)
@@ -61,10 +73,14 @@ class HiddenRecurrence(Recurrence):
         parameter: Tensor = getattr(self.module, name)
         return parameter.detach().to(like.device, like.dtype)
 
+    def bound(self, x: Tensor) -> Tensor | None:
+        return x.new_ones(x.shape[0], self.state_dim)
+
+
+class DrivenRecurrence(HiddenRecurrence):
+    """Such a cell all of whose nonlinearities see one affine drive."""
+
     def drive(self, state: Tensor, x: Tensor) -> Tensor:
         """What the nonlinearities see, W_ih x + W_hh h + b."""
         ih, hh = self.weight("weight_ih", state), self.weight("weight_hh", state)
         return x @ ih.T + state @ hh.T + self.weight("bias", state)
-
-    def bound(self, x: Tensor) -> Tensor | None:
-        return x.new_ones(x.shape[0], self.state_dim)

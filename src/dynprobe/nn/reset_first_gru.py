@@ -88,29 +88,30 @@ class ResetFirstGRURecurrence(HiddenRecurrence):
         names = ("weight_ih", "weight_hh", "bias")
         return gates(x, state, *(self.weight(name, state) for name in names))
 
-    def _candidate(self, state: Tensor, r: Tensor, n: Tensor, matrix: Tensor) -> Tensor:
+    def _through_reset(self, state: Tensor, r: Tensor, n: Tensor, matrix: Tensor) -> Tensor:
         """dn/d(.) by way of the reset gate, whose weights are the first rows of `matrix`."""
         v_n = self.weight("weight_hh", state).chunk(3)[2]
-        slope = (1 - n**2).unsqueeze(-1)
-        return slope * ((v_n * (state * r * (1 - r)).unsqueeze(-2)) @ matrix.chunk(3)[0])
+        return scaled_rows(
+            (1 - n**2, (v_n * (state * r * (1 - r)).unsqueeze(-2)) @ matrix.chunk(3)[0])
+        )
 
-    def _of_candidate(self, state: Tensor, r: Tensor, n: Tensor) -> Tensor:
+    def _candidate_jacobian(self, state: Tensor, r: Tensor, n: Tensor) -> Tensor:
         """dn/dh."""
         v = self.weight("weight_hh", state)
         direct = v.chunk(3)[2] * r.unsqueeze(-2)
-        return add_scaled_rows(self._candidate(state, r, n, v), (1 - n**2, direct))
+        return add_scaled_rows(self._through_reset(state, r, n, v), (1 - n**2, direct))
 
     def jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         r, z, n = self._gates(state, x)
         v_z = self.weight("weight_hh", state).chunk(3)[1]
-        terms = ((1 - z, self._of_candidate(state, r, n)), ((state - n) * z * (1 - z), v_z))
-        return add_diagonal(scaled_rows(*terms), z)
+        by_candidate = (1 - z, self._candidate_jacobian(state, r, n))
+        return add_diagonal(scaled_rows(by_candidate, ((state - n) * z * (1 - z), v_z)), z)
 
     def input_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         r, z, n = self._gates(state, x)
         w = self.weight("weight_ih", state)
         _, w_z, w_n = w.chunk(3)
-        of_candidate = add_scaled_rows(self._candidate(state, r, n, w), (1 - n**2, w_n))
+        of_candidate = add_scaled_rows(self._through_reset(state, r, n, w), (1 - n**2, w_n))
         return scaled_rows((1 - z, of_candidate), ((state - n) * z * (1 - z), w_z))
 
     def root(self, state: Tensor, x: Tensor) -> Tensor:
@@ -118,4 +119,4 @@ class ResetFirstGRURecurrence(HiddenRecurrence):
 
     def root_jacobian(self, state: Tensor, x: Tensor) -> Tensor:
         r, _, n = self._gates(state, x)
-        return add_diagonal(self._of_candidate(state, r, n), -1.0)
+        return add_diagonal(self._candidate_jacobian(state, r, n), -1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dynprobe.nn.loop import CellLoop, HiddenRecurrence
+from dynprobe.nn.loop import CellLoop, DrivenRecurrence
 from dynprobe.recurrences import register_recurrence
 from dynprobe.recurrences.scaled_rows import add_diagonal, scaled_rows
 
@@ -64,7 +64,7 @@ class UGRNN(CellLoop):
 
 
 @register_recurrence(UGRNNCell)
-class UGRNNRecurrence(HiddenRecurrence):
+class UGRNNRecurrence(DrivenRecurrence):
     """Map of the update-gate RNN; its root form is c(h) - h, which a shut gate does not hide."""
 
     module: UGRNNCell

@@ -34,6 +34,8 @@ TRAINING_PHRASES = 20_000
 DRAWN = 3000
 #: Visited states whose neighbours are looked at.
 NEIGHBOURS = 5000
+#: The measure that was added last.
+LATEST = "correlation dimension, all distances"
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def _nonlinear(watched: Watched, seed: int) -> dict[str, float]:
     return {
         "maximum likelihood, k = 10": float(MLE(n_neighbors=10).fit(points).dimension_),
         "correlation dimension, nearest": float(CorrelationDimension().fit(points).dimension_),
-        "correlation dimension, all distances": correlation_slope(points),
+        LATEST: correlation_slope(points),
     }
 
 

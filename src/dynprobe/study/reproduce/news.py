@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from dynprobe.dimension import components_for
@@ -9,31 +10,46 @@ from dynprobe.dimension.spectrum import Spectrum
 from dynprobe.study.bag_of_words import bag_of_words
 from dynprobe.study.reproduce.rows import Row
 from dynprobe.study.stage import Stage, told
-from dynprobe.study.summed_embeddings import PENALTY, WIDTH, WORDS, summed_embeddings
+from dynprobe.study.summed_embeddings import PENALTY, WIDTH, summed_embeddings
 from dynprobe.tasks import text
 
 #: Task of the rows, and their models: the authors' classifier and the survey's baseline.
 NEWS, SUMMED, REGRESSION = "ag_news", "summed embeddings", "bag of words"
-BAGS = (SUMMED, REGRESSION)
-#: Training steps of the authors' classifier, three epochs of their 120,000 texts.
-STEPS = 5250
-SEEDS = (0, 1, 2)
+#: Of the authors' classifier: words of the longest text, training steps (about three epochs of
+#: theirs), seeds.
+WORDS, STEPS, SEEDS = 50, 5250, (0, 1, 2)
+#: Model, seed and steps of what there is to be.
+PLANNED = ((REGRESSION, 0, 0), *((SUMMED, seed, STEPS) for seed in SEEDS))
 
 
-def news_rows(folder: Path, progress: Stage) -> list[Row]:
-    """Shares of the components of what a word adds to the logits, of both classifiers."""
-    task = text(folder)
-    fitted = bag_of_words(task)
-    rows = [
-        Row(NEWS, task.n_classes, REGRESSION, 0, 0, 0.0, 0, 0, fitted.accuracy["test"], *number)
-        for number in _numbers(fitted.spectrum)
-    ]
-    for seed in SEEDS:
-        stage = told(progress, f"training a bag of words, seed {seed}")
-        found = summed_embeddings(task, steps=STEPS, seed=seed, progress=stage)
-        setting = (NEWS, task.n_classes, SUMMED, WIDTH, WORDS, PENALTY, seed, STEPS)
-        rows += [Row(*setting, found.accuracy, *n) for n in _numbers(found.spectrum)]
-    return rows
+def news_rows(
+    folder: Path, there: Collection[tuple[str, int, int]], progress: Stage
+) -> Iterator[list[Row]]:
+    """Shares of the components of what a word adds to the logits, one classifier after the other.
+
+    Parameters
+    ----------
+    folder
+        Of AG News.
+    there
+        Of :data:`PLANNED`, what is not needed any more.
+    progress
+        ``progress(stage, done, total)``.
+    """
+    missing = [planned for planned in PLANNED if planned not in there]
+    for model, seed, steps in missing:
+        if model == REGRESSION:
+            task = text(folder)
+            fitted = bag_of_words(task)
+            setting = (NEWS, task.n_classes, model, 0, 0, 0.0, seed, steps)
+            accuracy, spectrum = fitted.accuracy["test"], fitted.spectrum
+        else:
+            task = text(folder, max_length=WORDS, overlong="drop")
+            stage = told(progress, f"training a bag of words, seed {seed}")
+            found = summed_embeddings(task, steps=steps, seed=seed, progress=stage)
+            setting = (NEWS, task.n_classes, model, WIDTH, WORDS, PENALTY, seed, steps)
+            accuracy, spectrum = found.accuracy, found.spectrum
+        yield [Row(*setting, accuracy, *number) for number in _numbers(spectrum)]
 
 
 def _numbers(spectrum: Spectrum) -> list[tuple[str, float]]:

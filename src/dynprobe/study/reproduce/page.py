@@ -10,6 +10,7 @@ from statistics import stdev
 from dynprobe.atomic import whole_file
 from dynprobe.report.template import footer, render, shown
 from dynprobe.study.reproduce.figures import pictures
+from dynprobe.study.reproduce.news import NEWS
 from dynprobe.study.reproduce.references import REFERENCES, Compared, compare
 from dynprobe.study.reproduce.run import Reproduction
 
@@ -55,7 +56,7 @@ def blocks(found: Reproduction, model: str = "gru") -> list[Block]:
             tuple(_line(c, found, model) for c in compare(reference, found.shown, model)),
         )
         for reference in REFERENCES
-        if model == "gru" or all(cell.model is None for cell in reference.cells)
+        if model == "gru" or not reference.of_one_kind
     ]
 
 
@@ -100,7 +101,7 @@ def write_page(found: Reproduction, *, quick: bool) -> Path:
 
 def _line(c: Compared, found: Reproduction, model: str) -> Line:
     cell = c.cell
-    where = f"{cell.kind} {cell.n}" + (f", L2 {c.l2:g}" if c.l2 else "")
+    where = f"{cell.kind} {cell.n}" + (f", L2 {c.l2:g}" if cell.kind != NEWS else "")
     known = [v for v in c.values if math.isfinite(v)]
     ours = "-"
     if known:

@@ -1,4 +1,4 @@
-"""What Aitken et al. 2020 found, and how near a reproduction must come; stated before any run."""
+"""What Aitken et al. 2020 found, and how near a reproduction must come."""
 
 from __future__ import annotations
 
@@ -61,6 +61,11 @@ class Reference:
     title: str
     source: str
     cells: tuple[Cell, ...]
+
+    @property
+    def of_one_kind(self) -> bool:
+        """Whether it belongs to one kind of ours, and says nothing of the others."""
+        return all(cell.model is not None for cell in self.cells)
 
 
 PRINTED, PLOT = "printed", "read off a plot"

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from dynprobe.atomic import whole_file
 from dynprobe.nn import RNNClassifier
-from dynprobe.study.reproduce.measures import Measured, expected_dims, measure
+from dynprobe.study.reproduce.measures import LATEST, Measured, expected_dims, measure
 from dynprobe.study.reproduce.networks import networks
-from dynprobe.study.reproduce.news import BAGS, NEWS, news_rows
+from dynprobe.study.reproduce.news import NEWS, PLANNED, SEEDS, SUMMED, news_rows
 from dynprobe.study.reproduce.rows import Row, read_rows, write_rows
 from dynprobe.study.reproduce.settings import Setting
 from dynprobe.study.stage import Stage, quiet, told
@@ -49,9 +49,9 @@ class Reproduction:
 
     @property
     def shown(self) -> list[Row]:
-        """Rows of the settings asked for; a folder may hold others."""
-        wanted = {s.network(seed) for s in self.settings for seed in s.seeds}
-        return [r for r in self.rows if r.network in wanted or r.task == NEWS]
+        """Rows of the settings asked for, trained for as long; a folder may hold others."""
+        least = {s.network(seed): s.least_steps for s in self.settings for seed in s.seeds}
+        return [r for r in self.rows if r.task == NEWS or r.steps >= least.get(r.network, math.inf)]
 
     @property
     def failed(self) -> list[Row]:
@@ -59,7 +59,9 @@ class Reproduction:
         return [r for r in self.shown if r.measure.startswith(FAILED)]
 
     def seeds(self, kind: str, n: int, l2: float, model: str) -> int:
-        """How many networks of a kind there are to be; one for a baseline without any."""
+        """How many networks of a kind there are to be."""
+        if model == SUMMED:
+            return len(SEEDS)
         found = [s for s in self.settings if (s.kind, s.n, s.l2, s.cell) == (kind, n, l2, model)]
         return len(found[0].seeds) if found else 1
 
@@ -96,11 +98,20 @@ def reproduce(
     path = folder / ROWS
     rows = read_rows(path)
     try:
-        if news is not None and not {r.model for r in rows if r.task == NEWS} >= set(BAGS):
-            rows = [r for r in rows if r.task != NEWS] + news_rows(news, progress)
-            write_rows(path, rows)
+        if news is not None:
+            rows = [r for r in rows if r.task != NEWS or (r.model, r.seed, r.steps) in PLANNED]
+            known = {(r.model, r.seed, r.steps) for r in rows if r.task == NEWS}
+            for more in news_rows(news, known, progress):
+                rows += more
+                write_rows(path, rows)
         for setting in settings:
-            there = {r.network for r in rows if r.steps >= setting.least_steps}
+            # rows of an older version lack a measure: their networks are measured anew
+            there = {
+                r.network
+                for r in rows
+                if r.steps >= setting.least_steps
+                and (r.measure == LATEST or r.measure.startswith(FAILED))
+            }
             missing = [s for s in setting.seeds if setting.network(s) not in there]
             if not missing:
                 continue

@@ -13,7 +13,7 @@ from dynprobe.tasks.task import Task
 LENGTH, UNITS, BATCH = 50, 128, 128
 #: The penalty of the main figures.
 L2 = 5e-4
-#: The reference's own GRU. Its figures are those of `nn.GRU` too, but for five ordered classes.
+#: The reference's own GRU; `nn.GRU` has its figures too, but for five ordered classes.
 RESET_FIRST = "gru_reset_first"
 
 TASKS: dict[str, Callable[[int, int], Task]] = {
