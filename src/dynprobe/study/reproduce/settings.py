@@ -99,7 +99,10 @@ def full_settings() -> list[Setting]:
         Setting("ordered", 5, cell=RESET_FIRST, l2=1e-3, seeds=_THREE),
         Setting("multilabel", 3, seeds=_THREE),
         *sweep[5:],
-        *(Setting("categorical", 3, cell=cell, seeds=_THREE) for cell in ("lstm", "ugrnn", "rnn")),
+        *(
+            Setting("categorical", 3, cell=cell, seeds=_THREE)
+            for cell in (RESET_FIRST, "lstm", "ugrnn", "rnn")
+        ),
         *(Setting("multilabel", n, l2=l2, seeds=_THREE) for n in (2, 3) for l2 in (1e-4, 1e-3)),
         *(Setting("categorical", 5, cell=cell, seeds=_THREE) for cell in ("lstm", "ugrnn")),
         *(Setting("ordered", 5, l2=l2, seeds=_THREE) for l2 in (1e-2, 1e-3)),
