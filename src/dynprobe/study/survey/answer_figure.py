@@ -167,8 +167,9 @@ def draw_answer(rows: Sequence[Row], models: Sequence[str]) -> Figure | None:
                       color=INK)  # fmt: skip
     axes.plot([left, left + width * len(COLUMNS)], [top + 0.04] * 2, color=FAINT, lw=1)
     classes = " / ".join(str(n) for n in numbers)
-    axes.text(left, -0.2, f"N = {classes} classes, means over networks. ✓ holds of every network, "
-              "✗ of none, else of how many. To count, 95 % of answers must stay in random order",
+    every = ", ".join(str(n) for n in sorted({r.n for r in counted if r.model in shown}))
+    axes.text(left, -0.2, f"Means for N = {classes}. ✓ holds of every network (N = {every}), ✗ of "
+              "none, else of how many. To count, 95 % of answers must stay in random order",
               size=7.5, color=MUTED, va="center")  # fmt: skip
     return figure
 
