@@ -21,6 +21,7 @@ from dynprobe.study.reproduce.references import REFERENCES, Compared, compare
 from dynprobe.study.reproduce.rows import Row, read_rows
 
 PAGE = Path(__file__).parents[1] / "docs" / "reproduction.md"
+NAMES = {"gru_reset_first": "GRU that resets first"}
 PLACE = re.compile(r"(<!-- rows: ([\w, ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -30,7 +31,7 @@ def table(rows: Sequence[Row], models: Sequence[str]) -> str:
     A cell says whether all numbers of the line are within their tolerances; of kinds other than
     the first only numbers that were measured are in it.
     """
-    lines = [["", "the paper", *(m.upper() for m in models)]]
+    lines = [["", "the paper", *(NAMES.get(m, m.upper()) for m in models)]]
     lines.append(["---"] * len(lines[0]))
     for reference in REFERENCES:
         if len(models) > 1 and reference.of_one_kind:
