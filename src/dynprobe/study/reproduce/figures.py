@@ -187,8 +187,11 @@ def _states(
         if not three:
             axes.plot(*arrays["paths"][0, :, :2].T.numpy(), color=INK, lw=0.7)
             size = float(final[:, :2].norm(dim=1).max())
-            for w in arrays["readout"][:, :2]:
-                to = 1.15 * size * w / arrays["readout"][:, :2].norm(dim=1).max()
+            readout = arrays["readout"][:, :2]
+            tips = 1.15 * size * readout / readout.norm(dim=1).max()
+            # an arrow whose tip lies outside of the axes is not drawn at all
+            axes.scatter(*tips.T.numpy(), s=0)
+            for to in tips:
                 axes.annotate(
                     "", to.tolist(), (0, 0), arrowprops={"arrowstyle": "->", "color": INK}
                 )
