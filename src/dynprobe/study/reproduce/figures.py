@@ -190,7 +190,7 @@ def _states(
             readout = arrays["readout"][:, :2]
             tips = 1.15 * size * readout / readout.norm(dim=1).max()
             # an arrow whose tip lies outside of the axes is not drawn at all
-            axes.scatter(*tips.T.numpy(), s=0)
+            axes.plot(*tips.T.numpy(), linestyle="none")
             for to in tips:
                 axes.annotate(
                     "", to.tolist(), (0, 0), arrowprops={"arrowstyle": "->", "color": INK}
