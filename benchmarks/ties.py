@@ -3,9 +3,10 @@
 python benchmarks/ties.py FOLDER
 
 Our categorical task does not draw phrases in which two classes have most words; the reference's
-counts them to the first of these classes. FOLDER is that of `dynprobe reproduce`, whose networks of
-two and ten classes (five seeds each, trained without ties) classify 5,000 phrases drawn as the
-reference draws them: counts uniform among all, every class as often.
+counts them to the first of these classes.
+FOLDER is that of `dynprobe reproduce`: networks of two and ten classes (five seeds each, trained
+without ties, here if they are not there yet) classify 5,000 phrases drawn as the reference draws
+them: counts uniform among all, every class as often.
 """
 
 from __future__ import annotations
@@ -15,37 +16,26 @@ from pathlib import Path
 
 import torch
 from machine import save
-from safetensors.torch import load_file
 from torch import Tensor
 
-from dynprobe.study.reproduce.networks import untrained
+from dynprobe.study.reproduce.networks import networks
 from dynprobe.study.reproduce.run import NETWORKS
 from dynprobe.study.reproduce.settings import LENGTH, Setting
+from dynprobe.tasks.balance import first_of_each
+from dynprobe.tasks.counts import shuffled_words, uniform_counts
 
 PHRASES, SEED = 5000, 11
 
 
-def counts(n: int, classes: int, length: int, generator: torch.Generator) -> Tensor:
-    """Counts of evidence words, uniform among all, ``(n, classes)``: bars between stars."""
-    places = torch.rand(n, length + classes, generator=generator).argsort(1)[:, :classes]
-    bars = places.sort(1).values
-    return torch.diff(bars, dim=1, prepend=torch.full((n, 1), -1)) - 1
-
-
 def phrases(classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Words (n, length), label, and whether there is a tie; each class as often."""
-    each = PHRASES // classes
-    drawn = counts(40 * PHRASES, classes, LENGTH, generator)
-    labels = (drawn == drawn.max(1, keepdim=True).values).int().argmax(1)
-    kept = torch.cat([(labels == k).nonzero()[:each, 0] for k in range(classes)])
-    assert len(kept) == each * classes
-    drawn, labels = drawn[kept], labels[kept]
-    neutral = LENGTH - drawn.sum(1, keepdim=True)
-    every = torch.cat([drawn, neutral], 1)
-    words = torch.stack([torch.arange(classes + 1).repeat_interleave(c) for c in every])
-    order = torch.rand(words.shape, generator=generator).argsort(1)
-    tied = (drawn == drawn.max(1, keepdim=True).values).sum(1) > 1
-    return words.gather(1, order), labels, tied
+    drawn = uniform_counts(torch.full((40 * PHRASES,), LENGTH), classes + 1, generator)
+    most = drawn[:, :classes] == drawn[:, :classes].max(1, keepdim=True).values
+    labels = most.int().argmax(1)
+    each = torch.full((classes,), PHRASES // classes)
+    kept = first_of_each(labels, each)
+    assert len(kept) == each.sum()
+    return shuffled_words(drawn[kept], generator), labels[kept], most[kept].sum(1) > 1
 
 
 def main() -> None:
@@ -56,16 +46,14 @@ def main() -> None:
     found = []
     for classes in (2, 10):
         setting = Setting("categorical", classes)
-        stack = untrained(setting)
-        weights = load_file(options.folder / NETWORKS / f"{setting.key}.safetensors")
-        stack.load_state_dict({name: weights[f"weight.{name}"] for name in stack.state_dict()})
+        stack, log = networks(setting, options.folder / NETWORKS)
         words, labels, tied = phrases(classes, torch.Generator().manual_seed(SEED))
         with torch.no_grad():
             answers = stack(words.expand(len(stack), -1, -1)).argmax(2)
         right = (answers == labels).double()
         row = {
             "classes": classes,
-            "steps": len(weights["losses"]),
+            "steps": log.steps,
             "share of ties": float(tied.double().mean()),
             "accuracy": right.mean(1).tolist(),
             "without ties": right[:, ~tied].mean(1).tolist(),

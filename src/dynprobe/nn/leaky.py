@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dynprobe.nn.loop import CellLoop, DrivenRecurrence
+from dynprobe.nn.loop import CellLoop, DrivenRecurrence, HiddenCell
 from dynprobe.recurrences import register_recurrence
 from dynprobe.recurrences.scaled_rows import add_diagonal, scaled_rows
 
 
-class LeakyRNNCell(nn.Module):
+class LeakyRNNCell(HiddenCell):
     """One Euler step of tau dh/dt = -h + tanh(W_ih x + W_hh h + b).
 
     h' = (1 - a) h + a tanh(W_ih x + W_hh h + b), with a = dt / tau.
@@ -31,6 +31,8 @@ class LeakyRNNCell(nn.Module):
         If dt and tau are not 0 < dt <= tau: beyond it an Euler step overshoots.
     """
 
+    n_gates = 1
+
     def __init__(
         self,
         input_size: int,
@@ -40,24 +42,13 @@ class LeakyRNNCell(nn.Module):
         tau: float = 100.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
         if not 0 < dt <= tau:
             raise ValueError(f"dt is {dt:g} and tau {tau:g}; an Euler step needs 0 < dt <= tau.")
-        self.input_size = input_size
-        self.hidden_size = hidden_size
+        super().__init__(input_size, hidden_size, generator=generator)
         self.alpha = dt / tau
-        self.weight_ih = nn.Parameter(
-            torch.randn(hidden_size, input_size, generator=generator) / input_size**0.5
-        )
-        self.weight_hh = nn.Parameter(
-            torch.randn(hidden_size, hidden_size, generator=generator) / hidden_size**0.5
-        )
-        self.bias = nn.Parameter(torch.zeros(hidden_size))
 
-    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        """(batch, input), (batch, hidden) or None for zeros -> (batch, hidden)."""
-        if h is None:
-            h = x.new_zeros(*x.shape[:-1], self.hidden_size)
+    def next(self, x: Tensor, h: Tensor) -> Tensor:
+        """The next state."""
         drive = torch.tanh(x @ self.weight_ih.T + h @ self.weight_hh.T + self.bias)
         return (1 - self.alpha) * h + self.alpha * drive
 

@@ -1,13 +1,54 @@
-"""What the cells of this package share: a layer made of one, and the frame of its map."""
+"""What the cells of this package share: parameters, a layer made of one, the frame of its map."""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from dynprobe.recurrences import Layout, Recurrence
+
+
+class HiddenCell(nn.Module):
+    """A cell with one state h, with the calling convention of ``nn.GRUCell``.
+
+    Parameters are ``weight_ih`` (gates * hidden, input), ``weight_hh`` (gates * hidden, hidden) and
+    ``bias`` (gates * hidden), one gate below the other.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Widths of input and state.
+    generator : torch.Generator, optional
+        For the initial weights: normal with variance 1 / fan-in, biases zero.
+    """
+
+    n_gates: ClassVar[int]
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        rows = self.n_gates * hidden_size
+        self.weight_ih = nn.Parameter(
+            torch.randn(rows, input_size, generator=generator) / input_size**0.5
+        )
+        self.weight_hh = nn.Parameter(
+            torch.randn(rows, hidden_size, generator=generator) / hidden_size**0.5
+        )
+        self.bias = nn.Parameter(torch.zeros(rows))
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        """(batch, input), (batch, hidden) or None for zeros -> (batch, hidden)."""
+        return self.next(x, x.new_zeros(*x.shape[:-1], self.hidden_size) if h is None else h)
+
+    @abstractmethod
+    def next(self, x: Tensor, h: Tensor) -> Tensor:
+        """The next state."""
 
 
 class CellLoop(nn.Module):
@@ -51,17 +92,16 @@ class HiddenRecurrence(Recurrence):
 
     Parameters
     ----------
-    module : nn.Module
-        The cell, with ``input_size`` and ``hidden_size``; called as ``module(x, h)``.
+    module : HiddenCell
+        The cell.
     """
 
-    module: nn.Module
+    module: HiddenCell
 
-    def __init__(self, module: nn.Module) -> None:
-        sizes: Any = module
+    def __init__(self, module: HiddenCell) -> None:
         self.module = module
-        self.layout = Layout.of(h=sizes.hidden_size)
-        self.input_dim = sizes.input_size
+        self.layout = Layout.of(h=module.hidden_size)
+        self.input_dim = module.input_size
 
     def step(self, state: Tensor, x: Tensor) -> Tensor:
         out = self.call(x, state)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dynprobe.nn.loop import CellLoop, HiddenRecurrence
+from dynprobe.nn.loop import CellLoop, HiddenCell, HiddenRecurrence
 from dynprobe.recurrences import register_recurrence
 from dynprobe.recurrences.scaled_rows import add_diagonal, add_scaled_rows, scaled_rows
 
 
-class ResetFirstGRUCell(nn.Module):
+class ResetFirstGRUCell(HiddenCell):
     """One step of a gated recurrent unit, with the calling convention of ``nn.GRUCell``.
 
     r = sigmoid(W_r x + V_r h + b_r), z = sigmoid(W_z x + V_z h + b_z),
@@ -33,24 +33,10 @@ class ResetFirstGRUCell(nn.Module):
     (3 hidden), the gates in the order r, z, n of ``nn.GRU``.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, *, generator: torch.Generator | None = None
-    ) -> None:
-        super().__init__()
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.weight_ih = nn.Parameter(
-            torch.randn(3 * hidden_size, input_size, generator=generator) / input_size**0.5
-        )
-        self.weight_hh = nn.Parameter(
-            torch.randn(3 * hidden_size, hidden_size, generator=generator) / hidden_size**0.5
-        )
-        self.bias = nn.Parameter(torch.zeros(3 * hidden_size))
+    n_gates = 3
 
-    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        """(batch, input), (batch, hidden) or None for zeros -> (batch, hidden)."""
-        if h is None:
-            h = x.new_zeros(*x.shape[:-1], self.hidden_size)
+    def next(self, x: Tensor, h: Tensor) -> Tensor:
+        """The next state."""
         _, z, n = gates(x, h, self.weight_ih, self.weight_hh, self.bias)
         return n + z * (h - n)
 

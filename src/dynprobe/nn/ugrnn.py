@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dynprobe.nn.loop import CellLoop, DrivenRecurrence
+from dynprobe.nn.loop import CellLoop, DrivenRecurrence, HiddenCell
 from dynprobe.recurrences import register_recurrence
 from dynprobe.recurrences.scaled_rows import add_diagonal, scaled_rows
 
 
-class UGRNNCell(nn.Module):
+class UGRNNCell(HiddenCell):
     """One step of an update-gate RNN, with the calling convention of ``nn.GRUCell``.
 
     u = sigmoid(W_u x + V_u h + b_u), c = tanh(W_c x + V_c h + b_c), h' = u * h + (1 - u) * c.
@@ -28,24 +28,10 @@ class UGRNNCell(nn.Module):
     (2 hidden), the update gate first.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, *, generator: torch.Generator | None = None
-    ) -> None:
-        super().__init__()
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.weight_ih = nn.Parameter(
-            torch.randn(2 * hidden_size, input_size, generator=generator) / input_size**0.5
-        )
-        self.weight_hh = nn.Parameter(
-            torch.randn(2 * hidden_size, hidden_size, generator=generator) / hidden_size**0.5
-        )
-        self.bias = nn.Parameter(torch.zeros(2 * hidden_size))
+    n_gates = 2
 
-    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        """(batch, input), (batch, hidden) or None for zeros -> (batch, hidden)."""
-        if h is None:
-            h = x.new_zeros(*x.shape[:-1], self.hidden_size)
+    def next(self, x: Tensor, h: Tensor) -> Tensor:
+        """The next state."""
         u, c = (x @ self.weight_ih.T + h @ self.weight_hh.T + self.bias).chunk(2, dim=-1)
         u = torch.sigmoid(u)
         return u * h + (1 - u) * torch.tanh(c)
