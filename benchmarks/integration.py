@@ -176,35 +176,41 @@ def _percent(rows: Sequence[Row]) -> str:
 
 def written(values: Sequence[float]) -> str:
     """Mean and standard deviation; "∞" where it is so for most, "–" for nothing."""
+
+    def mean_and_spread(finite: Sequence[float]) -> str:
+        mean = fmean(finite)
+        spread = stdev(finite) if len(finite) > 1 else 0.0
+        digits = 2 if abs(mean) < 10 else 0
+        half = 0.5 * 10**-digits
+        return f"{round(mean, digits) + 0.0:.{digits}f}" + (
+            f" ± {spread:.{digits}f}" if spread >= half else ""
+        )
+
+    return _of_finite(values, mean_and_spread, "∞")
+
+
+def component_counts(values: Sequence[float]) -> str:
+    """Least and largest; "many" where most are more than were counted, "–" for nothing."""
+
+    def least_and_largest(finite: Sequence[float]) -> str:
+        low, high = int(min(finite)), int(max(finite))
+        return str(low) if low == high else f"{low} to {high}"
+
+    return _of_finite(values, least_and_largest, "many")
+
+
+def _of_finite(
+    values: Sequence[float], write: Callable[[Sequence[float]], str], endless: str
+) -> str:
+    """What is written of the finite ones, and how many are not; NaN are none."""
     known = [v for v in values if not math.isnan(v)]
     if not known:
         return "–"
     finite = [v for v in known if math.isfinite(v)]
     if len(finite) <= len(known) / 2:
-        return "∞"
-    mean = fmean(finite)
-    spread = stdev(finite) if len(finite) > 1 else 0.0
-    digits = 2 if abs(mean) < 10 else 0
-    half = 0.5 * 10**-digits
-    text = f"{round(mean, digits) + 0.0:.{digits}f}" + (
-        f" ± {spread:.{digits}f}" if spread >= half else ""
-    )
-    endless = len(known) - len(finite)
-    return f"{text} (∞ in {endless})" if endless else text
-
-
-def component_counts(values: Sequence[float]) -> str:
-    """Least and largest; "many" where most are more than were counted, "–" for nothing."""
-    known = [v for v in values if not math.isnan(v)]
-    if not known:
-        return "–"
-    finite = [int(v) for v in known if math.isfinite(v)]
-    if len(finite) <= len(known) / 2:
-        return "many"
-    low, high = min(finite), max(finite)
+        return endless
     more = len(known) - len(finite)
-    text = str(low) if low == high else f"{low} to {high}"
-    return f"{text} (many in {more})" if more else text
+    return write(finite) + (f" ({endless} in {more})" if more else "")
 
 
 def penalties(networks: Sequence[dict[str, Any]]) -> str:

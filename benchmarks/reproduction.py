@@ -17,35 +17,44 @@ from pathlib import Path
 from machine import RESULTS
 from pages import fill, markdown
 
-from dynprobe.study.reproduce.references import REFERENCES, Compared, compare
+from dynprobe.study.reproduce.references import GRU, REFERENCES, Compared, Ours, compare
 from dynprobe.study.reproduce.rows import Row, read_rows
 
 PAGE = Path(__file__).parents[1] / "docs" / "reproduction.md"
-NAMES = {"gru_reset_first": "GRU that resets first"}
+#: Columns by their names in the page.
+OURS = {
+    "gru": GRU,
+    "ties": Ours(ties=True),
+    "gru_reset_first": Ours("gru_reset_first"),
+    "lstm": Ours("lstm"),
+    "lstm_more": Ours("lstm", 2e-3),
+    "ugrnn": Ours("ugrnn"),
+    "ugrnn_more": Ours("ugrnn", 2e-3),
+}
 PLACE = re.compile(r"(<!-- rows: ([\w, ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def table(rows: Sequence[Row], models: Sequence[str]) -> str:
+def table(rows: Sequence[Row], columns: Sequence[Ours]) -> str:
     """Every number of the paper beside the mean over our networks, a line for each measure.
 
     A cell says whether all numbers of the line are within their tolerances; of kinds other than
     the first only numbers that were measured are in it.
     """
-    lines = [["", "the paper", *(NAMES.get(m, m.upper()) for m in models)]]
+    lines = [["", "the paper", *(ours.name for ours in columns)]]
     lines.append(["---"] * len(lines[0]))
     for reference in REFERENCES:
-        if len(models) > 1 and reference.of_one_kind:
+        if len(columns) > 1 and reference.of_one_kind:
             continue
-        found = [compare(reference, rows, model) for model in models]
+        found = [compare(reference, rows, ours) for ours in columns]
         first = True
         for measure in dict.fromkeys(cell.measure for cell in reference.cells):
             own = [[c for c in compared if c.cell.measure == measure] for compared in found]
-            if len(models) > 1:
+            if len(columns) > 1:
                 own = [[c for c in some if c.values] for some in own]
                 if not any(own):
                     continue
             if first:
-                lines.append([f"**{reference.title}**", *[""] * (1 + len(models))])
+                lines.append([f"**{reference.title}**", *[""] * (1 + len(columns))])
                 first = False
             theirs = ", ".join(f"{c.cell.expected:g}" for c in max(own, key=len))
             lines.append([measure, theirs, *map(_ours, own)])
@@ -73,7 +82,7 @@ def _mean(c: Compared, digits: int) -> str:
 
 def with_tables(text: str, rows: Sequence[Row]) -> str:
     """The page with its tables filled from the rows."""
-    return PLACE.sub(lambda m: m[1] + table(rows, m[2].split(", ")) + m[3], text)
+    return PLACE.sub(lambda m: m[1] + table(rows, [OURS[c] for c in m[2].split(", ")]) + m[3], text)
 
 
 def main() -> None:

@@ -15,11 +15,20 @@ from dynprobe.study.reproduce.figures import pictures
 from dynprobe.study.reproduce.measures import LATEST, expected_dims
 from dynprobe.study.reproduce.news import NEWS, PLANNED, REGRESSION, SUMMED
 from dynprobe.study.reproduce.page import blocks, render_reproduction
-from dynprobe.study.reproduce.references import REFERENCES, Cell, Compared, compare
+from dynprobe.study.reproduce.references import (
+    GRU,
+    OTHERS,
+    REFERENCES,
+    Cell,
+    Compared,
+    Ours,
+    compare,
+)
 from dynprobe.study.reproduce.rows import Row, read_rows, write_rows
 from dynprobe.study.reproduce.run import ROWS, Reproduction, reproduce
-from dynprobe.study.reproduce.settings import L2, Setting, full_settings, quick_settings
+from dynprobe.study.reproduce.settings import L2, TIED, Setting, full_settings, quick_settings
 from dynprobe.study.settling import Settling
+from dynprobe.tasks import categorical
 
 BRIEF = {
     "seeds": (0, 1),
@@ -189,10 +198,26 @@ def test_the_nearest_penalty_counts_where_the_paper_names_none():
         row(task="ordered", n=5, l2=1e-3, model=model, value=value)
         for model, value in (("gru", 2.0), ("gru_reset_first", 3.0))
     ]
-    for asked in ("gru", "lstm"):  # the row belongs to one kind of unit
+    for asked in (GRU, Ours("lstm")):  # the row belongs to one kind of unit
         first, second = compare(ordered, rows, asked)
         assert first.values == ()
         assert second.met
+
+
+def test_other_penalties_and_phrases_with_ties_are_not_mixed_with_the_papers():
+    reference = next(r for r in REFERENCES if r.title.startswith("3 classes: shares"))
+    given = ((Ours(), "categorical", "gru", L2), (Ours(ties=True), TIED, "gru", L2),
+             (Ours("lstm"), "categorical", "lstm", L2),
+             (Ours("lstm", 2e-3), "categorical", "lstm", 2e-3))  # fmt: skip
+    rows = [
+        row(task=task, model=model, l2=l2, value=1.0 + i)
+        for i, (_, task, model, l2) in enumerate(given)
+    ]
+    for i, (ours, *_) in enumerate(given):
+        assert compare(reference, rows, ours)[-1].values == (1.0 + i,)
+    names = [ours.name for ours in (GRU, *OTHERS)]
+    assert len(set(names)) == len(names)
+    assert {"GRU, phrases with ties", "LSTM, L2 0.002", "vanilla RNN"} < set(names)
 
 
 def ratio_block(rows, tmp_path, settings=None):
@@ -346,6 +371,8 @@ def test_a_seed_that_is_missing_on_news_is_not_passed_over(tmp_path):
 def test_what_is_planned():
     full = full_settings()
     assert len({s.key for s in full}) == len(full)
+    assert Setting(TIED, 3).task() == categorical(3, 50, ties="first")
+    assert expected_dims(TIED, 3) == 2
     sweep = {s.n for s in full if (s.kind, s.cell, s.l2) == ("categorical", "gru", L2)}
     assert sweep == set(range(2, 11))
     assert all(len(s.seeds) >= 3 for s in full)

@@ -130,6 +130,11 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, int], message: 
         categorical(**arguments)
 
 
+def test_other_ways_with_ties_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"ties is 'last'\. Pass 'redrawn'"):
+        categorical(ties="last")  # type: ignore[arg-type]
+
+
 def test_sampling_without_explicit_randomness_is_refused() -> None:
     with pytest.raises(ValueError, match=r"needs explicit randomness\. Pass seed=0"):
         categorical().sample(5)

@@ -63,6 +63,35 @@ def test_counts_of_each_class_are_uniform_among_untied_ones(task: CountingTask) 
         assert is_uniform(of_class, possible[k])
 
 
+@pytest.mark.parametrize(
+    "task",
+    [categorical(2, 6, ties="first"), categorical(3, 3, against=True, ties="first")],
+    ids=lambda task: task.name,
+)
+def test_with_ties_the_first_class_wins_and_counts_of_each_class_are_uniform(
+    task: CountingTask,
+) -> None:
+    possible: dict[int, list[Counts]] = {}
+    for counts in compositions(task.length, len(task.vocabulary)):
+        scores = totals(task, counts)
+        possible.setdefault(scores.index(max(scores)), []).append(counts)
+    assert len(possible[0]) > len(possible[task.n_classes - 1])
+    batch = task.sample(60 * len(possible[0]) * task.n_classes, seed=0)
+    assert batch.labels.bincount().unique().numel() == 1
+    drawn = word_counts(task, batch)
+    for k in range(task.n_classes):
+        of_class = [c for c, label in zip(drawn, batch.labels, strict=True) if label == k]
+        assert is_uniform(of_class, possible[k])
+
+
+def test_with_ties_lengths_are_uniform_although_short_sequences_tie_more_often() -> None:
+    task = categorical(2, length=4, min_length=1, ties="first")
+    for k in range(2):
+        batch = task.sample(8000, seed=0)
+        found = batch.lengths[batch.labels == k].bincount(minlength=5)[1:]
+        assert (found - 1000).abs().max() < 5 * (4000 * 0.25 * 0.75) ** 0.5
+
+
 @pytest.mark.parametrize("neutral", [False, True])
 def test_counts_of_each_combination_of_labels_are_uniform(neutral: bool) -> None:
     task = multilabel(2, 4, neutral=neutral)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from dynprobe.tasks.balance import balanced_labels
 from dynprobe.tasks.counting import check_sizes
+from dynprobe.tasks.counts import counts_without
 from dynprobe.tasks.highest_score import HighestScoreTask
+
+#: What becomes of sequences in which two classes have most evidence.
+Ties = Literal["redrawn", "first"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,10 @@ class Categorical(HighestScoreTask):
     without a tie for the most evidence: tied counts are drawn anew. Balance comes from exchanging
     the counts of two classes' words, the winner's and the intended label's: the task is symmetric
     under renaming classes, so the counts given a label keep their distribution.
+
+    With ``ties="first"`` tied counts are kept, and the first of the tied classes is right: what
+    the reference's networks were trained on. Classes are not alike then, and balance comes from
+    drawing anew until the intended label is right.
 
     The vocabulary is the evidence words, then the strong and the against words if any, then the
     neutral word; ids and padding are as in :class:`dynprobe.tasks.counting.CountingTask`.
@@ -40,6 +49,8 @@ class Categorical(HighestScoreTask):
         Whether each class has a second word, worth +2.
     against
         Whether each class has a word worth -1.
+    ties
+        ``"redrawn"``, or ``"first"``: the first of the tied classes is the label.
     """
 
     n_classes: int = 3
@@ -47,14 +58,21 @@ class Categorical(HighestScoreTask):
     min_length: int | None = None
     strong: bool = False
     against: bool = False
+    ties: Ties = "redrawn"
 
     def __post_init__(self) -> None:
         check_sizes(self.n_classes, self.length, self.min_length)
+        if self.ties not in get_args(Ties):
+            raise ValueError(
+                f"ties is {self.ties!r}. Pass 'redrawn' for sequences without ties, or 'first' to "
+                "count them to the first of the tied classes."
+            )
 
     @property
     def name(self) -> str:
         """The task's name, for titles and tables."""
         extras = ("-strong" if self.strong else "") + ("-against" if self.against else "")
+        extras += "-ties" if self.ties == "first" else ""
         return f"categorical-{self.n_classes}{extras}"
 
     @property
@@ -82,6 +100,8 @@ class Categorical(HighestScoreTask):
         return [*evidence, [0.0] * self.n_classes]
 
     def _draw(self, lengths: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        if self.ties == "first":
+            return self._draw_with_ties(lengths, generator)
         counts = self._untied(lengths, generator)
         labels = balanced_labels(len(lengths), self.n_classes, generator)
         # Columns of one class: its word of every kind.
@@ -94,6 +114,18 @@ class Categorical(HighestScoreTask):
         of_class[rows, labels] = most
         return counts, lengths, labels
 
+    def _draw_with_ties(
+        self, lengths: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        labels = balanced_labels(len(lengths), self.n_classes, generator)
+        counts = counts_without(
+            lengths,
+            len(self._table),
+            lambda some, rows: self._winners(some) != labels[rows],
+            generator,
+        )
+        return counts, lengths, labels
+
 
 def categorical(
     n_classes: int = 3,
@@ -102,6 +134,7 @@ def categorical(
     *,
     strong: bool = False,
     against: bool = False,
+    ties: Ties = "redrawn",
 ) -> Categorical:
     """Return the categorical counting task; see `Categorical` for what the arguments mean.
 
@@ -120,4 +153,4 @@ def categorical(
     >>> categorical(2, strong=True, against=True).vocabulary
     ['A', 'B', 'very A', 'very B', 'not A', 'not B', 'neutral']
     """
-    return Categorical(n_classes, length, min_length, strong, against)
+    return Categorical(n_classes, length, min_length, strong, against, ties)

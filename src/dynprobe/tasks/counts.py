@@ -45,21 +45,22 @@ def uniform_counts(lengths: Tensor, n_words: int, generator: torch.Generator) ->
     return walls.diff(dim=1) - 1
 
 
-def untied_counts(
+def counts_without(
     lengths: Tensor,
     n_words: int,
-    tied: Callable[[Tensor], Tensor],
+    refused: Callable[[Tensor, Tensor], Tensor],
     generator: torch.Generator,
 ) -> Tensor:
-    """Draw counts uniformly among those that are not tied: tied ones are drawn anew.
+    """Draw counts uniformly among those that are not refused: refused ones are drawn anew.
 
     Parameters
     ----------
     lengths, n_words, generator
         As in :func:`uniform_counts`.
-    tied
-        Takes counts ``(sequences, n_words)`` and says of each whether it is tied, bool,
-        ``(sequences,)``. Of every length some counts must not be.
+    refused
+        Takes counts ``(sequences, n_words)`` and which of the sequences these are, int64,
+        ``(sequences,)``; says of each whether it is refused, bool, ``(sequences,)``. Of every
+        sequence some counts must not be.
 
     Returns
     -------
@@ -67,11 +68,10 @@ def untied_counts(
         Int64, ``(sequences, n_words)``.
     """
     counts = uniform_counts(lengths, n_words, generator)
-    again = tied(counts).nonzero().squeeze(1)
-    while len(again):
-        # Same length again: dropping the sequence would favour lengths that tie less often.
+    again = torch.arange(len(lengths))
+    while len(again := again[refused(counts[again], again)]):
+        # Same length again: dropping the sequence would favour lengths that are refused less.
         counts[again] = uniform_counts(lengths[again], n_words, generator)
-        again = again[tied(counts[again])]
     return counts
 
 

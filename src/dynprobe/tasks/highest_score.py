@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dynprobe.tasks.counting import CountingTask, letters
-from dynprobe.tasks.counts import untied_counts
+from dynprobe.tasks.counts import counts_without
 
 # Scores are sums of at most a few hundred numbers of size 1 in float64: rounding stays far below.
 _ROUNDING = 1e-9
@@ -17,7 +17,7 @@ _ROUNDING = 1e-9
 class HighestScoreTask(CountingTask):
     """A table of word scores, one column per class; the class with the highest sum is the label.
 
-    Sequences in which two classes share the highest score do not occur.
+    What becomes of sequences in which two classes share the highest score, a task decides.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class HighestScoreTask(CountingTask):
         return letters(self.n_classes)
 
     def _winners(self, counts: Tensor) -> Tensor:
-        """Return the class of the highest score, int64, ``(sequences,)``."""
+        """Return the (first) class of the highest score, int64, ``(sequences,)``."""
         return self._totals(counts).argmax(dim=1)
 
     def _tied(self, counts: Tensor) -> Tensor:
@@ -45,4 +45,6 @@ class HighestScoreTask(CountingTask):
 
     def _untied(self, lengths: Tensor, generator: torch.Generator) -> Tensor:
         """Draw counts uniformly among those without a tie, ``(sequences, words)``."""
-        return untied_counts(lengths, len(self._table), self._tied, generator)
+        return counts_without(
+            lengths, len(self._table), lambda some, _: self._tied(some), generator
+        )

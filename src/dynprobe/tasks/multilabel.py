@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dynprobe.tasks.balance import balanced_labels
 from dynprobe.tasks.counting import CountingTask, check_lengths, letters
-from dynprobe.tasks.counts import untied_counts
+from dynprobe.tasks.counts import counts_without
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ class Multilabel(CountingTask):
         return [*evidence, *([[0.0] * self.n_labels] if self.neutral else [])]
 
     def _draw(self, lengths: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        counts = untied_counts(
+        counts = counts_without(
             lengths,
             len(self._table),
-            lambda some: (self._totals(some) == 0).any(dim=1),
+            lambda some, _: (self._totals(some) == 0).any(dim=1),
             generator,
         )
         combinations = balanced_labels(len(lengths), 2**self.n_labels, generator)

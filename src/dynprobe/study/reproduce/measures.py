@@ -23,6 +23,7 @@ from dynprobe.nn import RNNClassifier
 from dynprobe.report import Report
 from dynprobe.study.evaluate import evaluate
 from dynprobe.study.reproduce.pushes import mean_pushes
+from dynprobe.study.reproduce.settings import TIED
 from dynprobe.study.reproduce.states import Watched, watch
 from dynprobe.tasks.task import Task
 
@@ -59,7 +60,7 @@ class Measured:
 
 def expected_dims(kind: str, n: int) -> int:
     """Dimensions a task asks for: N - 1, one per label, or one for ordered classes."""
-    return {"categorical": n - 1, "multilabel": n, "ordered": 1}[kind]
+    return {"categorical": n - 1, TIED: n - 1, "multilabel": n, "ordered": 1}[kind]
 
 
 def measure(network: RNNClassifier, task: Task, dims: int, *, seed: int, full: bool) -> Measured:

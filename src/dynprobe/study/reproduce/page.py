@@ -11,7 +11,7 @@ from dynprobe.atomic import whole_file
 from dynprobe.report.template import footer, render, shown
 from dynprobe.study.reproduce.figures import pictures
 from dynprobe.study.reproduce.news import NEWS
-from dynprobe.study.reproduce.references import REFERENCES, Compared, compare
+from dynprobe.study.reproduce.references import GRU, OTHERS, REFERENCES, Compared, Ours, compare
 from dynprobe.study.reproduce.run import Reproduction
 
 
@@ -44,19 +44,19 @@ class Block:
         return "missed" if "missed" in verdicts else "not measured"
 
 
-def blocks(found: Reproduction, model: str = "gru") -> list[Block]:
+def blocks(found: Reproduction, ours: Ours = GRU) -> list[Block]:
     """The paper's table with our numbers in it, of one kind of network.
 
-    Rows that belong to one kind, whatever `model` is, stand in the GRU's table alone.
+    Rows that belong to one kind, whatever `ours` are, stand in the GRU's table alone.
     """
     return [
         Block(
             reference.title,
             reference.source,
-            tuple(_line(c, found, model) for c in compare(reference, found.shown, model)),
+            tuple(_line(c, found, ours) for c in compare(reference, found.shown, ours)),
         )
         for reference in REFERENCES
-        if model == "gru" or not reference.of_one_kind
+        if ours == GRU or not reference.of_one_kind
     ]
 
 
@@ -72,8 +72,8 @@ def render_reproduction(found: Reproduction, *, quick: bool) -> str:
     """
     made = blocks(found)
     others = {
-        model: [b for b in blocks(found, model) if any(n.seeds for n in b.lines)]
-        for model in ("lstm", "ugrnn", "rnn")
+        ours.name: [b for b in blocks(found, ours) if any(n.seeds for n in b.lines)]
+        for ours in OTHERS
     }
     settled = [r.value for r in found.shown if r.measure == "settled at step"]
     return render(
@@ -81,7 +81,7 @@ def render_reproduction(found: Reproduction, *, quick: bool) -> str:
         quick=quick,
         blocks=made,
         counts={v: sum(b.verdict == v for b in made) for v in ("met", "missed", "not measured")},
-        others={m: bs for m, bs in others.items() if bs},
+        others={name: bs for name, bs in others.items() if bs},
         figures=[shown(picture) for picture in pictures(found)],
         networks=len(settled),
         settled=sum(math.isfinite(step) for step in settled),
@@ -99,22 +99,24 @@ def write_page(found: Reproduction, *, quick: bool) -> Path:
     return page
 
 
-def _line(c: Compared, found: Reproduction, model: str) -> Line:
-    cell = c.cell
-    where = f"{cell.kind} {cell.n}" + (f", L2 {c.l2:g}" if cell.kind != NEWS else "")
+def _line(c: Compared, found: Reproduction, ours: Ours) -> Line:
+    cell, kind = c.cell, ours.kind(c.cell)
+    where = f"{kind.replace('_', ' with ')} {cell.n}" + (
+        f", L2 {c.l2:g}" if cell.kind != NEWS else ""
+    )
     known = [v for v in c.values if math.isfinite(v)]
-    ours = "-"
+    mean = "-"
     if known:
         spread = f" ± {_short(stdev(known))}" if len(known) > 1 else ""
         gaps = len(c.values) - len(known)
-        ours = f"{_short(sum(known) / len(known))}{spread}{f' (none for {gaps})' if gaps else ''}"
+        mean = f"{_short(sum(known) / len(known))}{spread}{f' (none for {gaps})' if gaps else ''}"
     return Line(
         f"{cell.measure} ({where})",
         _short(cell.expected),
         "exactly" if cell.within == 0 else f"± {_short(cell.within)}",
-        ours,
+        mean,
         len(c.values),
-        _verdict(c, found.seeds(cell.kind, cell.n, c.l2, cell.model or model)),
+        _verdict(c, found.seeds(kind, cell.n, c.l2, cell.model or ours.model)),
     )
 
 

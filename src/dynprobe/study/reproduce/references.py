@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dynprobe.study.reproduce.news import NEWS, SUMMED
 from dynprobe.study.reproduce.rows import Row
-from dynprobe.study.reproduce.settings import L2, RESET_FIRST
+from dynprobe.study.reproduce.settings import L2, RESET_FIRST, TIED
 from dynprobe.study.summed_embeddings import PENALTY
 
 #: Participation ratios: 5 %. Mean angles: 1.5 degrees; smallest and largest of a kind: 5.
@@ -258,21 +258,67 @@ class Compared:
         return abs(self.mean - self.cell.expected) <= self.cell.within + 1e-12
 
 
-def compare(reference: Reference, rows: Sequence[Row], model: str = "gru") -> list[Compared]:
+@dataclass(frozen=True)
+class Ours:
+    """Which of our networks are set beside the paper's.
+
+    Attributes
+    ----------
+    model : str
+        Their kind.
+    l2 : float or None
+        Their penalty where it is another than the paper's.
+    ties : bool
+        Whether those of categorical tasks were trained and tested on phrases with ties.
+    """
+
+    model: str = "gru"
+    l2: float | None = None
+    ties: bool = False
+
+    @property
+    def name(self) -> str:
+        """For headings."""
+        named = {RESET_FIRST: "GRU that resets first", "rnn": "vanilla RNN"}
+        name = named.get(self.model, self.model.upper())
+        penalty = "" if self.l2 is None else f", L2 {self.l2:g}"
+        return name + penalty + (", phrases with ties" if self.ties else "")
+
+    def kind(self, cell: Cell) -> str:
+        """The task of a number."""
+        return TIED if self.ties and cell.kind == "categorical" else cell.kind
+
+    def penalties(self, cell: Cell) -> tuple[float, ...]:
+        """Those the number may have; the nearest counts."""
+        if self.l2 is not None:
+            return (self.l2,)
+        return ALTERNATIVES.get(cell.kind, (cell.l2,))
+
+
+#: Those that the paper's table is about.
+GRU = Ours()
+#: Those that it may hold for too.
+OTHERS = (
+    Ours(RESET_FIRST),
+    Ours(ties=True),
+    *(Ours(model, l2) for model in ("lstm", "ugrnn") for l2 in (None, 2e-3)),
+    Ours("rnn"),
+)
+
+
+def compare(reference: Reference, rows: Sequence[Row], ours: Ours = GRU) -> list[Compared]:
     """Set every number of a reference beside the rows of one kind of network."""
     found = []
     for cell in reference.cells:
-        tried = [
-            Compared(cell, l2, _values(cell, l2, rows, cell.model or model))
-            for l2 in ALTERNATIVES.get(cell.kind, (cell.l2,))
-        ]
+        tried = [Compared(cell, l2, _values(cell, l2, rows, ours)) for l2 in ours.penalties(cell)]
         measured = [c for c in tried if c.values] or tried[:1]
         found.append(min(measured, key=lambda c: abs(c.mean - cell.expected)))
     return found
 
 
-def _values(cell: Cell, l2: float, rows: Sequence[Row], model: str) -> tuple[float, ...]:
-    some = [r for r in rows if (r.task, r.n, r.model, r.l2) == (cell.kind, cell.n, model, l2)]
+def _values(cell: Cell, l2: float, rows: Sequence[Row], ours: Ours) -> tuple[float, ...]:
+    wanted = (ours.kind(cell), cell.n, cell.model or ours.model, l2)
+    some = [r for r in rows if (r.task, r.n, r.model, r.l2) == wanted]
     if cell.measure == "accuracy":
         return tuple({r.seed: r.accuracy for r in some}.values())
     return tuple(r.value for r in some if r.measure == cell.measure)
