@@ -130,6 +130,14 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, int], message: 
         categorical(**arguments)
 
 
+def test_checkpoints_know_a_task_by_its_repr_and_ties_make_another() -> None:
+    sizes = "(n_classes=3, length=50, min_length=None, strong=False, against=False)"
+    assert repr(categorical(3)) == f"Categorical{sizes}"
+    assert repr(categorical(3, ties="first")) == f"CategoricalWithTies{sizes}"
+    assert categorical(3) != categorical(3, ties="first")
+    assert categorical(3, ties="first").name == "categorical-3-ties"
+
+
 def test_other_ways_with_ties_are_refused() -> None:
     with pytest.raises(ValueError, match=r"ties is 'last'\. Pass 'redrawn'"):
         categorical(ties="last")  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Data sets with a known structure: synthetic counting tasks and labelled text files."""
 
 from dynprobe.tasks.batch import Batch
-from dynprobe.tasks.categorical import Categorical, categorical
+from dynprobe.tasks.categorical import Categorical, CategoricalWithTies, categorical
 from dynprobe.tasks.correlated import Correlated, correlated
 from dynprobe.tasks.counting import CountingTask
 from dynprobe.tasks.five_stars import FiveStars
@@ -16,6 +16,7 @@ from dynprobe.tasks.text_split import TextSplit
 __all__ = [
     "Batch",
     "Categorical",
+    "CategoricalWithTies",
     "Correlated",
     "CountingTask",
     "FiveStars",

@@ -30,10 +30,6 @@ class Categorical(HighestScoreTask):
     the counts of two classes' words, the winner's and the intended label's: the task is symmetric
     under renaming classes, so the counts given a label keep their distribution.
 
-    With ``ties="first"`` tied counts are kept, and the first of the tied classes is right: what
-    the reference's networks were trained on. Classes are not alike then, and balance comes from
-    drawing anew until the intended label is right.
-
     The vocabulary is the evidence words, then the strong and the against words if any, then the
     neutral word; ids and padding are as in :class:`dynprobe.tasks.counting.CountingTask`.
 
@@ -49,8 +45,6 @@ class Categorical(HighestScoreTask):
         Whether each class has a second word, worth +2.
     against
         Whether each class has a word worth -1.
-    ties
-        ``"redrawn"``, or ``"first"``: the first of the tied classes is the label.
     """
 
     n_classes: int = 3
@@ -58,21 +52,14 @@ class Categorical(HighestScoreTask):
     min_length: int | None = None
     strong: bool = False
     against: bool = False
-    ties: Ties = "redrawn"
 
     def __post_init__(self) -> None:
         check_sizes(self.n_classes, self.length, self.min_length)
-        if self.ties not in get_args(Ties):
-            raise ValueError(
-                f"ties is {self.ties!r}. Pass 'redrawn' for sequences without ties, or 'first' to "
-                "count them to the first of the tied classes."
-            )
 
     @property
     def name(self) -> str:
         """The task's name, for titles and tables."""
         extras = ("-strong" if self.strong else "") + ("-against" if self.against else "")
-        extras += "-ties" if self.ties == "first" else ""
         return f"categorical-{self.n_classes}{extras}"
 
     @property
@@ -100,8 +87,6 @@ class Categorical(HighestScoreTask):
         return [*evidence, [0.0] * self.n_classes]
 
     def _draw(self, lengths: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        if self.ties == "first":
-            return self._draw_with_ties(lengths, generator)
         counts = self._untied(lengths, generator)
         labels = balanced_labels(len(lengths), self.n_classes, generator)
         # Columns of one class: its word of every kind.
@@ -114,9 +99,24 @@ class Categorical(HighestScoreTask):
         of_class[rows, labels] = most
         return counts, lengths, labels
 
-    def _draw_with_ties(
-        self, lengths: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
+
+class CategoricalWithTies(Categorical):
+    """The categorical task with ties: the first of the classes that share most evidence is right.
+
+    The counts of a label are uniform among those it is right for. Classes are not alike, so
+    balance comes from drawing counts anew until the intended label is right. The reference's
+    networks were trained on such sequences (``rnn_multiclass/synthetic_data.py`` of
+    github.com/kaitken17/colab_based_projects).
+
+    Attributes are those of :class:`Categorical`.
+    """
+
+    @property
+    def name(self) -> str:
+        """The task's name, for titles and tables."""
+        return f"{super().name}-ties"
+
+    def _draw(self, lengths: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         labels = balanced_labels(len(lengths), self.n_classes, generator)
         counts = counts_without(
             lengths,
@@ -138,6 +138,14 @@ def categorical(
 ) -> Categorical:
     """Return the categorical counting task; see `Categorical` for what the arguments mean.
 
+    Parameters
+    ----------
+    n_classes, length, min_length, strong, against
+        See :class:`Categorical`.
+    ties
+        What becomes of sequences in which several classes have most evidence: ``"redrawn"``, there
+        are none, or ``"first"``, they count to the first of these (:class:`CategoricalWithTies`).
+
     Raises
     ------
     ValueError
@@ -153,4 +161,10 @@ def categorical(
     >>> categorical(2, strong=True, against=True).vocabulary
     ['A', 'B', 'very A', 'very B', 'not A', 'not B', 'neutral']
     """
-    return Categorical(n_classes, length, min_length, strong, against, ties)
+    if ties not in get_args(Ties):
+        raise ValueError(
+            f"ties is {ties!r}. Pass 'redrawn' for sequences without ties, or 'first' to count "
+            "them to the first of the tied classes."
+        )
+    kind = CategoricalWithTies if ties == "first" else Categorical
+    return kind(n_classes, length, min_length, strong, against)

@@ -160,11 +160,12 @@ REFERENCES = (
         ),
     ),
     Reference(
-        "Test accuracy at N = 2 and 10",
+        "Test accuracy at N = 2 and 10, of phrases with ties",
         PLOT,
+        # the reference's phrases have ties, and a share of its answers is right only of such
         (
-            Cell("categorical", 2, L2, "accuracy", 0.99, ACCURACY),
-            Cell("categorical", 10, L2, "accuracy", 0.970, ACCURACY),
+            Cell(TIED, 2, L2, "accuracy", 0.99, ACCURACY),
+            Cell(TIED, 10, L2, "accuracy", 0.970, ACCURACY),
         ),
     ),
     Reference(
