@@ -38,18 +38,19 @@ def table(rows: Sequence[Row], columns: Sequence[Ours]) -> str:
     """Every number of the paper beside the mean over our networks, a line for each measure.
 
     A cell says whether all numbers of the line are within their tolerances; of kinds other than
-    the first only numbers that were measured are in it.
+    the paper's GRU only numbers that were measured are in it.
     """
+    whole = GRU in columns
     lines = [["", "the paper", *(ours.name for ours in columns)]]
     lines.append(["---"] * len(lines[0]))
     for reference in REFERENCES:
-        if len(columns) > 1 and reference.of_one_kind:
+        if not whole and reference.of_one_kind:
             continue
         found = [compare(reference, rows, ours) for ours in columns]
         first = True
         for measure in dict.fromkeys(cell.measure for cell in reference.cells):
             own = [[c for c in compared if c.cell.measure == measure] for compared in found]
-            if len(columns) > 1:
+            if not whole:
                 own = [[c for c in some if c.values] for some in own]
                 if not any(own):
                     continue

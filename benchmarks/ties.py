@@ -19,7 +19,7 @@ from machine import save
 
 from dynprobe.study.reproduce.networks import networks
 from dynprobe.study.reproduce.run import NETWORKS
-from dynprobe.study.reproduce.settings import LENGTH, TIED, Setting
+from dynprobe.study.reproduce.settings import L2, LENGTH, TIED, full_settings
 from dynprobe.tasks import categorical
 
 PHRASES, SEED = 5000, 11
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    settings = {(s.kind, s.n): s for s in full_settings() if (s.cell, s.l2) == ("gru", L2)}
     found = []
     for classes in (2, 3, 10):
         task = categorical(classes, LENGTH, ties="first")
@@ -38,7 +39,7 @@ def main() -> None:
         best = task.scores(phrases.tokens)[:, -1].topk(2, dim=1).values
         tied = best[:, 0] == best[:, 1]
         for kind, trained_on in TRAINED_ON.items():
-            stack, log = networks(Setting(kind, classes), options.folder / NETWORKS)
+            stack, log = networks(settings[kind, classes], options.folder / NETWORKS)
             with torch.no_grad():
                 answers = stack(phrases.tokens.expand(len(stack), -1, -1)).argmax(2)
             right = (answers == phrases.labels).double()

@@ -215,6 +215,9 @@ def test_other_penalties_and_phrases_with_ties_are_not_mixed_with_the_papers():
     ]
     for i, (ours, *_) in enumerate(given):
         assert compare(reference, rows, ours)[-1].values == (1.0 + i,)
+    assert compare(reference, rows[:1], Ours(ties=True))[-1].values == ()
+    labels = next(r for r in REFERENCES if r.title.startswith("2 and 3 labels"))
+    assert compare(labels, [row(task="multilabel", n=2)], Ours(ties=True))[0].values == ()
     names = [ours.name for ours in (GRU, *OTHERS)]
     assert len(set(names)) == len(names)
     assert {"GRU, phrases with ties", "LSTM, L2 0.002", "vanilla RNN"} < set(names)

@@ -270,7 +270,7 @@ class Ours:
     l2 : float or None
         Their penalty where it is another than the paper's.
     ties : bool
-        Whether those of categorical tasks were trained and tested on phrases with ties.
+        Whether they were trained and tested on phrases with ties; of categorical tasks alone.
     """
 
     model: str = "gru"
@@ -318,6 +318,8 @@ def compare(reference: Reference, rows: Sequence[Row], ours: Ours = GRU) -> list
 
 
 def _values(cell: Cell, l2: float, rows: Sequence[Row], ours: Ours) -> tuple[float, ...]:
+    if ours.ties and ours.kind(cell) != TIED:
+        return ()
     wanted = (ours.kind(cell), cell.n, cell.model or ours.model, l2)
     some = [r for r in rows if (r.task, r.n, r.model, r.l2) == wanted]
     if cell.measure == "accuracy":
