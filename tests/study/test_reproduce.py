@@ -238,6 +238,14 @@ def test_blocks_tell_missed_from_not_measured(tmp_path):
     assert ratio_block([row(seed=s, value=4.0) for s in range(5)], tmp_path).verdict == "missed"
 
 
+def test_lines_name_the_networks_they_are_of(tmp_path):
+    made = blocks(Reproduction([], tmp_path, full_settings(), False))
+    lines = {line.what for block in made for line in block.lines}
+    assert "accuracy (categorical with ties 10, L2 0.0005)" in lines
+    assert "variance share 1 (AG News 4)" in lines
+    assert "participation ratio (ordered 3, L2 0.01)" in lines
+
+
 def test_a_seed_that_is_missing_or_has_no_number_is_not_passed_over(tmp_path):
     four = [row(seed=s, value=2.08) for s in range(4)]
     assert ratio_block(four, tmp_path).lines[1].verdict == "in part"

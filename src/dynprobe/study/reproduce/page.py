@@ -13,6 +13,7 @@ from dynprobe.study.reproduce.figures import pictures
 from dynprobe.study.reproduce.news import NEWS
 from dynprobe.study.reproduce.references import GRU, OTHERS, REFERENCES, Compared, Ours, compare
 from dynprobe.study.reproduce.run import Reproduction
+from dynprobe.study.reproduce.settings import TIED
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,8 @@ def write_page(found: Reproduction, *, quick: bool) -> Path:
 
 def _line(c: Compared, found: Reproduction, ours: Ours) -> Line:
     cell, kind = c.cell, ours.kind(c.cell)
-    where = f"{kind.replace('_', ' with ')} {cell.n}" + (
-        f", L2 {c.l2:g}" if cell.kind != NEWS else ""
-    )
+    task = {TIED: "categorical with ties", NEWS: "AG News"}.get(kind, kind)
+    where = f"{task} {cell.n}" + (f", L2 {c.l2:g}" if cell.kind != NEWS else "")
     known = [v for v in c.values if math.isfinite(v)]
     mean = "-"
     if known:
