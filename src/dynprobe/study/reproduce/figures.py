@@ -24,7 +24,7 @@ from dynprobe.report.figures.style import (
 from dynprobe.study.reproduce.references import REFERENCES
 from dynprobe.study.reproduce.rows import Row
 from dynprobe.study.reproduce.run import Reproduction
-from dynprobe.study.reproduce.settings import L2, RESET_FIRST
+from dynprobe.study.reproduce.settings import L2, RESET_FIRST, TIED
 
 
 def pictures(found: Reproduction) -> Iterator[Picture]:
@@ -51,10 +51,10 @@ def _by_n(rows: Sequence[Row], measure: str, kind: str = "categorical") -> dict[
     return dict(sorted(out.items()))
 
 
-def _accuracies(rows: Sequence[Row]) -> dict[int, list[float]]:
+def _accuracies(rows: Sequence[Row], kind: str) -> dict[int, list[float]]:
     out: dict[int, dict[int, float]] = {}
     for r in rows:
-        if (r.task, r.model, r.l2) == ("categorical", "gru", L2):
+        if (r.task, r.model, r.l2) == (kind, "gru", L2):
             out.setdefault(r.n, {})[r.seed] = r.accuracy
     return {n: list(by_seed.values()) for n, by_seed in sorted(out.items())}
 
@@ -107,17 +107,20 @@ def _over_n(
 
 
 def _accuracy(found: Reproduction) -> Figure | None:
-    by_n = _accuracies(found.shown)
-    if not by_n:
+    without, with_ties = (_accuracies(found.shown, kind) for kind in ("categorical", TIED))
+    if not without and not with_ties:
         return None
     figure = new_figure()
     axes = figure.add_subplot()
-    _line(axes, by_n, "ours, 5,000 fresh phrases", ACCENT, "o")
+    if without:
+        _line(axes, without, "ours, phrases without ties", MUTED, "s")
+    if with_ties:
+        _line(axes, with_ties, "ours, phrases with ties", ACCENT, "o")
     at, values = _expected("Test accuracy", "accuracy")
-    axes.plot(at, values, "x", color=ALERT, ms=7, mew=1.5, label="paper")
+    axes.plot(at, values, "x", color=ALERT, ms=7, mew=1.5, label="paper, with ties")
     axes.set_xlabel("classes N")
     axes.set_ylabel("test accuracy")
-    axes.set_xticks(list(by_n))
+    axes.set_xticks(sorted(without | with_ties))
     axes.legend()
     return figure
 
