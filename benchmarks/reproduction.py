@@ -19,17 +19,18 @@ from pages import fill, markdown
 
 from dynprobe.study.reproduce.references import GRU, REFERENCES, Compared, Ours, compare
 from dynprobe.study.reproduce.rows import Row, read_rows
+from dynprobe.study.reproduce.settings import RESET_FIRST, STRONGER_L2
 
 PAGE = Path(__file__).parents[1] / "docs" / "reproduction.md"
 #: Columns by their names in the page.
 OURS = {
     "gru": GRU,
     "ties": Ours(ties=True),
-    "gru_reset_first": Ours("gru_reset_first"),
+    "gru_reset_first": Ours(RESET_FIRST),
     "lstm": Ours("lstm"),
-    "lstm_more": Ours("lstm", 2e-3),
+    "lstm_more": Ours("lstm", STRONGER_L2),
     "ugrnn": Ours("ugrnn"),
-    "ugrnn_more": Ours("ugrnn", 2e-3),
+    "ugrnn_more": Ours("ugrnn", STRONGER_L2),
 }
 PLACE = re.compile(r"(<!-- rows: ([\w, ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

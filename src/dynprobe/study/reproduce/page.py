@@ -50,11 +50,12 @@ def blocks(found: Reproduction, ours: Ours = GRU) -> list[Block]:
 
     Rows that belong to one kind, whatever `ours` are, stand in the GRU's table alone.
     """
+    rows = found.shown
     return [
         Block(
             reference.title,
             reference.source,
-            tuple(_line(c, found, ours) for c in compare(reference, found.shown, ours)),
+            tuple(_line(c, found, ours) for c in compare(reference, rows, ours)),
         )
         for reference in REFERENCES
         if ours == GRU or not reference.of_one_kind

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dynprobe.study.reproduce.news import NEWS, SUMMED
 from dynprobe.study.reproduce.rows import Row
-from dynprobe.study.reproduce.settings import L2, RESET_FIRST, TIED
+from dynprobe.study.reproduce.settings import L2, RESET_FIRST, STRONGER_L2, TIED
 from dynprobe.study.summed_embeddings import PENALTY
 
 #: Participation ratios: 5 %. Mean angles: 1.5 degrees; smallest and largest of a kind: 5.
@@ -302,7 +302,7 @@ GRU = Ours()
 OTHERS = (
     Ours(RESET_FIRST),
     Ours(ties=True),
-    *(Ours(model, l2) for model in ("lstm", "ugrnn") for l2 in (None, 2e-3)),
+    *(Ours(model, l2) for model in ("lstm", "ugrnn") for l2 in (None, STRONGER_L2)),
     Ours("rnn"),
 )
 

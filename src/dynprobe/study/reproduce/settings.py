@@ -14,6 +14,8 @@ from dynprobe.tasks.task import Task
 LENGTH, UNITS, BATCH = 50, 128, 128
 #: The penalty of the main figures.
 L2 = 5e-4
+#: One that suits LSTM and UGRNN better; the survey chose it for its smaller ones.
+STRONGER_L2 = 2e-3
 #: The reference's own GRU; `nn.GRU` has its figures too, but for five ordered classes.
 RESET_FIRST = "gru_reset_first"
 
@@ -111,7 +113,10 @@ def full_settings() -> list[Setting]:
             Setting("categorical", 3, cell=cell, seeds=_THREE)
             for cell in (RESET_FIRST, "lstm", "ugrnn", "rnn")
         ),
-        *(Setting("categorical", 3, cell=c, l2=2e-3, seeds=_THREE) for c in ("lstm", "ugrnn")),
+        *(
+            Setting("categorical", 3, cell=cell, l2=STRONGER_L2, seeds=_THREE)
+            for cell in ("lstm", "ugrnn")
+        ),
         *(Setting("multilabel", n, l2=l2, seeds=_THREE) for n in (2, 3) for l2 in (1e-4, 1e-3)),
         *(Setting("categorical", 5, cell=cell, seeds=_THREE) for cell in ("lstm", "ugrnn")),
         *(Setting("ordered", 5, l2=l2, seeds=_THREE) for l2 in (1e-2, 1e-3)),
