@@ -235,7 +235,11 @@ def penalties(networks: Sequence[dict[str, Any]]) -> str:
                 span("memory horizon at lag 35", "{:.2f}".format),
                 span("left of a push off the manifold", _share),
                 span("left of a push along the manifold", _share),
-                span("time constant 1", lambda v: "∞" if math.isinf(v) else f"{v:,.0f}"),
+                # to six digits first, as rows have it, so that 255.49967 is 256 in every table
+                span(
+                    "time constant 1",
+                    lambda v: "∞" if math.isinf(v) else f"{float(f'{v:.6g}'):,.0f}",
+                ),
             )
         )
     return markdown(lines)

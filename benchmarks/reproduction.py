@@ -17,7 +17,14 @@ from pathlib import Path
 from machine import RESULTS
 from pages import fill, markdown
 
-from dynprobe.study.reproduce.references import GRU, REFERENCES, Compared, Ours, compare
+from dynprobe.study.reproduce.references import (
+    ALTERNATIVES,
+    GRU,
+    REFERENCES,
+    Compared,
+    Ours,
+    compare,
+)
 from dynprobe.study.reproduce.rows import Row, read_rows
 from dynprobe.study.reproduce.settings import RESET_FIRST, STRONGER_L2
 
@@ -32,6 +39,8 @@ OURS = {
     "ugrnn": Ours("ugrnn"),
     "ugrnn_more": Ours("ugrnn", STRONGER_L2),
 }
+#: Its place is named as if it were a column.
+LABELS = "labels"
 PLACE = re.compile(r"(<!-- rows: ([\w, ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -78,13 +87,49 @@ def _mean(c: Compared, digits: int) -> str:
     """Over networks; of what must be exact, the least and the largest."""
     if c.cell.within > 0:
         return f"{c.mean:.{digits}f}"
-    low, high = min(c.values), max(c.values)
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return _range(c.values, 0)
+
+
+def labels(rows: Sequence[Row]) -> str:
+    """Several labels at once: every penalty that was tried, and how far networks differ."""
+    penalties = ALTERNATIVES["multilabel"]
+    lines = [["", *(f"L2 {l2:g}" for l2 in penalties)]]
+    lines.append(["---"] * len(lines[0]))
+    for n in (2, 3):
+        own = [r for r in rows if (r.task, r.n, r.model) == ("multilabel", n, GRU.model)]
+        some = [[r for r in own if r.l2 == l2] for l2 in penalties]
+        networks = (len({r.seed for r in found}) for found in some)
+        lines.append([f"**{n} labels**, networks", *map(str, networks)])
+        for measure, digits in (
+            ("participation ratio", 3),
+            ("components for 95 %", 0),
+            ("readout angle, smallest", 1),
+            ("readout angle, largest", 1),
+        ):
+            values = ([r.value for r in found if r.measure == measure] for found in some)
+            lines.append([measure, *(_range(v, digits) for v in values)])
+        accuracies = ([100 * r.accuracy for r in found] for found in some)
+        lines.append(["accuracy, %", *(_range(v, 1) for v in accuracies)])
+    return markdown(lines)
+
+
+def _range(values: Sequence[float], digits: int) -> str:
+    """Least and largest, or the one number they round to."""
+    if not values:
+        return "–"
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def with_tables(text: str, rows: Sequence[Row]) -> str:
     """The page with its tables filled from the rows."""
-    return PLACE.sub(lambda m: m[1] + table(rows, [OURS[c] for c in m[2].split(", ")]) + m[3], text)
+
+    def filled(place: re.Match[str]) -> str:
+        name = place[2]
+        made = labels(rows) if name == LABELS else table(rows, [OURS[c] for c in name.split(", ")])
+        return place[1] + made + place[3]
+
+    return PLACE.sub(filled, text)
 
 
 def main() -> None:
