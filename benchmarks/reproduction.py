@@ -26,7 +26,8 @@ from dynprobe.study.reproduce.references import (
     compare,
 )
 from dynprobe.study.reproduce.rows import Row, read_rows
-from dynprobe.study.reproduce.settings import RESET_FIRST, STRONGER_L2
+from dynprobe.study.reproduce.run import ROWS, Reproduction
+from dynprobe.study.reproduce.settings import RESET_FIRST, STRONGER_L2, full_settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "reproduction.md"
 #: Columns by their names in the page.
@@ -48,7 +49,7 @@ def table(rows: Sequence[Row], columns: Sequence[Ours]) -> str:
     """Every number of the paper beside the mean over our networks, a line for each measure.
 
     A cell says whether all numbers of the line are within their tolerances; of kinds other than
-    the paper's GRU only numbers that were measured are in it.
+    the paper's GRU only numbers that were measured of one of them are in it.
     """
     whole = GRU in columns
     lines = [["", "the paper", *(ours.name for ours in columns)]]
@@ -61,13 +62,14 @@ def table(rows: Sequence[Row], columns: Sequence[Ours]) -> str:
         for measure in dict.fromkeys(cell.measure for cell in reference.cells):
             own = [[c for c in compared if c.cell.measure == measure] for compared in found]
             if not whole:
-                own = [[c for c in some if c.values] for some in own]
-                if not any(own):
+                at = [i for i in range(len(own[0])) if any(some[i].values for some in own)]
+                if not at:
                     continue
+                own = [[some[i] for i in at] for some in own]
             if first:
                 lines.append([f"**{reference.title}**", *[""] * (1 + len(columns))])
                 first = False
-            theirs = ", ".join(f"{c.cell.expected:g}" for c in max(own, key=len))
+            theirs = ", ".join(f"{c.cell.expected:g}" for c in own[0])
             lines.append([measure, theirs, *map(_ours, own)])
     return markdown(lines)
 
@@ -136,7 +138,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    rows = read_rows(RESULTS / "reproduction" / "rows.csv")
+    folder = RESULTS / "reproduction"
+    rows = Reproduction(read_rows(folder / ROWS), folder, full_settings(), False).shown
     fill([PAGE], lambda text: with_tables(text, rows), check=options.check)
 
 

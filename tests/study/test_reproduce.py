@@ -7,7 +7,10 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
+import dynprobe
 from dynprobe.errors import DataError
 from dynprobe.study.reproduce import news
 from dynprobe.study.reproduce import run as runner
@@ -15,6 +18,7 @@ from dynprobe.study.reproduce.figures import pictures
 from dynprobe.study.reproduce.measures import LATEST, expected_dims
 from dynprobe.study.reproduce.news import NEWS, PLANNED, REGRESSION, SUMMED
 from dynprobe.study.reproduce.page import blocks, render_reproduction
+from dynprobe.study.reproduce.pushes import deflections, mean_steps
 from dynprobe.study.reproduce.references import (
     GRU,
     OTHERS,
@@ -27,6 +31,7 @@ from dynprobe.study.reproduce.references import (
 from dynprobe.study.reproduce.rows import Row, read_rows, write_rows
 from dynprobe.study.reproduce.run import ROWS, Reproduction, reproduce
 from dynprobe.study.reproduce.settings import L2, TIED, Setting, full_settings, quick_settings
+from dynprobe.study.reproduce.thinned import thinned
 from dynprobe.study.settling import Settling
 from dynprobe.tasks import categorical
 
@@ -73,7 +78,10 @@ def test_every_network_has_its_numbers_and_they_are_finite(found):
         "readout angle, mean",
         "same answer in random order",
         "latent-semantic participation ratio",
+        "maximum likelihood, k = 10, arithmetic mean",
         "push of the neutral word inside",
+        "deflection of the neutral word inside",
+        "angle between deflections, largest",
         "zero input: time constant 1, median",
         "mean input: distinct fixed points",
     ):
@@ -295,6 +303,97 @@ def test_rows_of_an_older_version_are_measured_anew(found, tmp_path):
     assert sorted((r.network, r.measure) for r in again.rows) == sorted(
         (r.network, r.measure) for r in mine
     )
+
+
+def test_a_network_that_failed_is_tried_again(found, tmp_path):
+    (tmp_path / "networks").symlink_to(found.folder / "networks")
+    mine = [r for r in found.rows if r.task == "ordered"]
+    failed = replace(mine[0], measure="failed: MemoryError: ", value=math.nan)
+    write_rows(tmp_path / ROWS, [failed, *(r for r in mine if r.network != failed.network)])
+    again = reproduce(SMALL[1:2], tmp_path)
+    assert again.failed == []
+    assert len(again.rows) == len(mine)
+
+
+def test_a_network_that_had_not_settled_goes_on_where_more_steps_are_allowed(tmp_path):
+    short = replace(SMALL[1], settling=replace(SMALL[1].settling, pr_tol=1e-12))
+    first = reproduce([short], tmp_path)
+    assert {r.steps for r in first.rows} == {60}
+    assert all(math.isnan(r.value) for r in first.rows if r.measure == "settled at step")
+    again = reproduce([replace(short, steps=80)], tmp_path)
+    assert {r.steps for r in again.rows} == {80}
+
+
+def test_a_network_that_failed_counts_as_missed(tmp_path):
+    four = [row(seed=s, value=2.08) for s in range(4)]
+    failed = row(seed=4, measure="failed: MemoryError: ", value=math.nan, accuracy=math.nan)
+    assert ratio_block([*four, failed], tmp_path).lines[1].verdict == "missed"
+
+
+def test_a_penalty_whose_networks_failed_is_not_the_nearest():
+    reference = next(r for r in REFERENCES if r.title.startswith("2 and 3 labels"))
+    rows = [
+        row(task="multilabel", n=2, l2=1e-4, measure="failed: MemoryError: ", value=math.nan),
+        row(task="multilabel", n=2, value=2.112),
+    ]
+    for given in (rows, rows[::-1]):
+        assert compare(reference, given)[0].met
+
+
+def test_a_file_in_the_place_of_the_folder_is_said(tmp_path):
+    (tmp_path / "rows").write_text("")
+    for folder in ("rows", "rows/below"):
+        with pytest.raises(DataError, match="cannot be a folder"):
+            reproduce(SMALL, tmp_path / folder)
+
+
+def test_of_near_points_the_first_stays_and_those_that_are_dropped_drop_others():
+    points = torch.tensor([[0.0], [0.4], [0.8], [3.0], [0.0], [3.4], [3.6]])
+    assert thinned(points, 0.5).flatten().tolist() == [0.0, 3.0]
+    assert thinned(points, 0.39).flatten().tolist() == pytest.approx([0.0, 0.4, 0.8, 3.0, 3.4])
+    many = torch.randn(1203, 2, generator=torch.Generator().manual_seed(0)).double()
+    near = (many[:, None] - many).norm(dim=2) <= 0.1
+    kept = [i for i in range(len(many)) if not near[i, :i].any()]
+    assert torch.equal(thinned(many, 0.1), many[kept])
+
+
+def test_a_deflection_is_of_the_same_states_for_every_word():
+    """A state that stops at +-2: a word that comes where it pushes no more pushes less."""
+    task = categorical(2, length=12)
+
+    class Clipped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.worth = nn.Parameter(torch.tensor([1.0, -1.0, 0.0]))
+
+        def forward(self, tokens, lengths):
+            h, states = torch.zeros(len(tokens), 1), []
+            for t in range(tokens.shape[1]):
+                h = (h + self.worth[tokens[:, t], None]).clamp(-2, 2)
+                states.append(h)
+            return torch.stack(states, 1)
+
+    def step(h, x):
+        return (h + x @ torch.tensor([[1.0], [-1.0], [0.0]], dtype=x.dtype)).clamp(-2, 2)
+
+    batch = task.sample(600, seed=0)
+    states = Clipped()(batch.tokens, batch.lengths).detach()
+    rec = dynprobe.Recording.from_arrays(
+        states,
+        tokens=batch.tokens,
+        inputs=nn.functional.one_hot(batch.tokens, 3).float(),
+        initial=torch.zeros(600, 1),
+        vocabulary=task.vocabulary,
+    )
+    visited = states.reshape(-1, 1).double()
+    found = deflections(
+        dynprobe.as_recurrence(step, state_dim=1, input_dim=3), rec, visited, torch.ones(1, 1)
+    )
+    # -2 to 2, each once: all but the last move by 1
+    assert found.words == task.vocabulary
+    assert found.inside.flatten().tolist() == pytest.approx([0.8, -0.8, 0.0])
+    along = mean_steps(rec, torch.ones(1, 1)).inside.flatten()
+    assert 0 < along[0] < 0.7
 
 
 def test_rows_of_networks_that_were_trained_for_less_are_not_shown(tmp_path):

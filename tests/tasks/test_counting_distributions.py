@@ -16,6 +16,7 @@ from dynprobe.tasks import (
     shuffled,
 )
 from dynprobe.tasks.counting import CountingTask
+from dynprobe.tasks.multilabel import _share_without_zeros
 
 Counts = tuple[int, ...]
 
@@ -107,6 +108,14 @@ def test_counts_of_each_combination_of_labels_are_uniform(neutral: bool) -> None
             c for c, y in zip(drawn, batch.labels.tolist(), strict=True) if tuple(y) == combination
         ]
         assert is_uniform(of, some)
+
+
+@pytest.mark.parametrize(("length", "n", "neutral"), [(4, 2, False), (5, 2, True), (5, 1, True)])
+def test_the_share_of_counts_without_a_score_of_zero(length: int, n: int, neutral: bool) -> None:
+    every = compositions(length, 2 * n + neutral)
+    kept = [c for c in every if all(c[k] != c[n + k] for k in range(n))]
+    share = _share_without_zeros(length, n, neutral)
+    assert share == pytest.approx(len(kept) / len(every))
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,7 @@ def test_evidence_is_a_copy_and_tasks_compare_by_their_arguments() -> None:
         (lambda: ordered(5, 5, 6, two_scores=True), "min_length is 6 and length is 5"),
         (lambda: multilabel(0), "n_labels is 0"),
         (lambda: multilabel(3, 2), r"length is 2 and n_labels is 3.*Pass length=3"),
+        (lambda: multilabel(10, 10), r"share of 5e-05 has no score of 0 among 10 labels"),
         (lambda: multilabel(3, 9, 1), r"min_length is 1 and n_labels is 3.*Pass min_length=3"),
         (lambda: correlated(3), r"n_classes is 3.*fewer than 4.*n_classes=4"),
         (lambda: correlated(4, 1.0), r"rho is 1\.0"),

@@ -290,6 +290,15 @@ def test_batches_of_several_labels_keep_them_with_their_rows(tmp_path: Path) -> 
     assert sorted(found) == sorted(expected)
 
 
+def test_blank_lines_above_the_header_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("\n\ntext,label\n\nred,x\nblue,y\n")
+    assert text(path, **WHOLE).split("train").labels.tolist() == [0, 1]
+    path.write_text("\n\n")
+    with pytest.raises(DataError, match="the file is empty"):
+        text(path)
+
+
 def test_several_labels_can_be_asked_for_and_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text('text,label\nred,"x, y"\nblue,\ngreen,y\n')

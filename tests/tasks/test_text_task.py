@@ -67,6 +67,15 @@ def test_small_classes_are_in_every_part_from_three_rows_on() -> None:
     assert torch.bincount(labels[two], minlength=3).tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("fractions", [(0.7, 0.2), (0.9, 0.05), (0.05, 0.9), (0.5, 0.5)])
+def test_large_parts_leave_a_row_of_every_class(fractions: tuple[float, float]) -> None:
+    labels = torch.tensor([0] * 100 + [1] * 3 + [2] * 9)
+    parts = stratified_parts(labels, fractions, torch.Generator().manual_seed(0))
+    assert sorted(torch.cat(parts).tolist()) == list(range(112))
+    for part in parts:
+        assert bool((torch.bincount(labels[part], minlength=3) >= 1).all())
+
+
 def test_vocabulary_comes_from_the_training_part_only(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", rows_of(12))
     write(tmp_path / "test.csv", [("0", "unseen red"), ("1", "unseen")])

@@ -57,7 +57,7 @@ def read_labelled_file(
         lines.append(line)
 
     try:
-        first = next(reader, [])
+        first = next((row for row in reader if row), [])
         if several and len(first) > 1 and not {text_column, label_column} & set(first):
             text_at, label_at = 0, 1
             add(first, text_at, label_at)

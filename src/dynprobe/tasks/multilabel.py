@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dynprobe.tasks.balance import balanced_labels
 from dynprobe.tasks.counting import CountingTask, check_lengths, letters
 from dynprobe.tasks.counts import counts_without
+
+#: Of counts drawn uniformly at least this share must have no score of 0; others are drawn anew.
+LEAST_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,13 @@ class Multilabel(CountingTask):
                 f"{argument} is {self._shortest} and n_labels is {self.n_labels}; every label "
                 f"needs a word, or its score is 0. Pass {argument}={self.n_labels} or more."
             )
+        share = _share_without_zeros(self._shortest, self.n_labels, self.neutral)
+        if share < LEAST_SHARE:
+            raise ValueError(
+                f"Of sequences of {self._shortest} words only a share of {share:.1g} has no score "
+                f"of 0 among {self.n_labels} labels, too few to draw them. Pass longer sequences "
+                "or fewer labels."
+            )
 
     @property
     def name(self) -> str:
@@ -101,6 +112,23 @@ class Multilabel(CountingTask):
         wrong = (pro > contra) != labels
         exchanged = [contra.where(wrong, pro), pro.where(wrong, contra), counts[:, 2 * k :]]
         return torch.cat(exchanged, dim=1), lengths, labels
+
+
+def _share_without_zeros(length: int, n_labels: int, neutral: bool) -> float:
+    """Share of the counts of `length` words in which no label has as many for it as against it.
+
+    Counts are numbered by generating functions: of s words for or against one label there are
+    s + 1 counts, of which one has a score of 0 where s is even.
+    """
+    each = np.arange(1.0, length + 2)
+    unequal = each - (np.arange(length + 1) % 2 == 0)
+    counts = kept = np.ones(length + 1) if neutral else np.eye(1, length + 1)[0]
+    for _ in range(n_labels):
+        counts, kept = (
+            np.convolve(a, b)[: length + 1] for a, b in ((counts, each), (kept, unequal))
+        )
+        counts, kept = counts / counts[-1], kept / counts[-1]
+    return float(kept[-1] / counts[-1])
 
 
 def multilabel(

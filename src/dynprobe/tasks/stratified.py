@@ -17,7 +17,8 @@ def stratified_parts(
     """Cut rows into a remainder and two parts, class by class, at random.
 
     Of each class a part gets its fraction, rounded down, but at least one row where the class
-    has three or more; a class with fewer stays in the remainder whole.
+    has three or more; a class with fewer stays in the remainder whole. The remainder has at
+    least one row of every class, at the cost of the larger part.
 
     Parameters
     ----------
@@ -42,6 +43,9 @@ def stratified_parts(
             max(1, int(len(rows) * fraction)) if fraction and len(rows) > 2 else 0
             for fraction in fractions
         )
+        if first + second >= len(rows):
+            least = len(rows) - 1
+            first, second = (least - second, second) if first > second else (first, least - first)
         parts[1].append(rows[:first])
         parts[2].append(rows[first : first + second])
         parts[0].append(rows[first + second :])

@@ -281,13 +281,13 @@ def _components(found: Reproduction) -> Figure | None:
     return figure
 
 
-def _pushes(found: Reproduction) -> Figure | None:
+def _deflections(found: Reproduction) -> Figure | None:
     arrays = _network(found, "categorical", 3, L2)
     if arrays is None:
         return None
     figure = new_figure()
     axes = figure.add_subplot()
-    pushes, names = arrays["pushes"][:, :2], ["A", "B", "C", "neutral"]
+    pushes, names = arrays["deflections"][:, :2], ["A", "B", "C", "neutral"]
     readout = arrays["readout"][:, :2]
     size = float(pushes.norm(dim=1).max())
     for w in readout:
@@ -361,8 +361,8 @@ _FIGURES: tuple[tuple[str, str, str, Callable[[Reproduction], Figure | None]], .
              "share")),
     ("needed", "Accuracy on d components", "Final states on the first d principal components "
      "before the readout; GRU, mean over seeds.", _components),
-    ("pushes", "3 classes: pushes of words", "Mean step of the state with each word, in the plane "
-     "of the states; dotted: the readouts.", _pushes),
+    ("pushes", "3 classes: deflections by words", "How far each word moves a state, on average "
+     "over visited ones, in the plane of the states; dotted: the readouts.", _deflections),
     ("speed", "3 classes: slow plane", "Speed q on the plane of the states (the other components "
      "at their mean), borders between answers, fixed and slow points.", _speed),
     ("cuts", "Dimension of fixed and slow points by the cut on speed",

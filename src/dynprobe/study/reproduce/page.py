@@ -12,7 +12,7 @@ from dynprobe.report.template import footer, render, shown
 from dynprobe.study.reproduce.figures import pictures
 from dynprobe.study.reproduce.news import NEWS
 from dynprobe.study.reproduce.references import GRU, OTHERS, REFERENCES, Compared, Ours, compare
-from dynprobe.study.reproduce.run import Reproduction
+from dynprobe.study.reproduce.run import SETTLED, Reproduction
 from dynprobe.study.reproduce.settings import TIED
 
 
@@ -77,7 +77,7 @@ def render_reproduction(found: Reproduction, *, quick: bool) -> str:
         ours.name: [b for b in blocks(found, ours) if any(n.seeds for n in b.lines)]
         for ours in OTHERS
     }
-    settled = [r.value for r in found.shown if r.measure == "settled at step"]
+    settled = [r.value for r in found.shown if r.measure == SETTLED]
     return render(
         "reproduction.html",
         quick=quick,

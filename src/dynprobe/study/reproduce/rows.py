@@ -8,6 +8,9 @@ from pathlib import Path
 
 from dynprobe.study.csv_rows import read_csv, write_csv
 
+#: How the measure of a network begins that could not be measured; the reason follows.
+FAILED = "failed: "
+
 
 @dataclass(frozen=True)
 class Row:

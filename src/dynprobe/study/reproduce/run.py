@@ -13,17 +13,18 @@ from torch import Tensor
 
 from dynprobe.atomic import whole_file
 from dynprobe.nn import RNNClassifier
+from dynprobe.study.folder import make_folder
 from dynprobe.study.reproduce.measures import LATEST, Measured, expected_dims, measure
 from dynprobe.study.reproduce.networks import networks
 from dynprobe.study.reproduce.news import NEWS, PLANNED, SEEDS, SUMMED, news_rows
-from dynprobe.study.reproduce.rows import Row, read_rows, write_rows
+from dynprobe.study.reproduce.rows import FAILED, Row, read_rows, write_rows
 from dynprobe.study.reproduce.settings import Setting
 from dynprobe.study.stage import Stage, quiet, told
 
 #: Files of a reproduction, in its folder.
 ROWS, NETWORKS, ARRAYS = "rows.csv", "networks", "arrays"
-#: How the measure of a failure begins.
-FAILED = "failed: "
+#: The measure that says when a network had settled; NaN where it had not.
+SETTLED = "settled at step"
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,13 @@ def reproduce(
         Where networks are trained; they are measured on the CPU.
     progress
         ``progress(stage, done, total)``.
+
+    Raises
+    ------
+    DataError
+        If `folder` is a file, or its rows cannot be read.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / ROWS
     rows = read_rows(path)
     try:
@@ -105,14 +111,7 @@ def reproduce(
                 rows += more
                 write_rows(path, rows)
         for setting in settings:
-            # rows of an older version lack a measure: their networks are measured anew
-            there = {
-                r.network
-                for r in rows
-                if r.steps >= setting.least_steps
-                and (r.measure == LATEST or r.measure.startswith(FAILED))
-            }
-            missing = [s for s in setting.seeds if setting.network(s) not in there]
+            missing = [s for s in setting.seeds if not _is_there(rows, setting, s)]
             if not missing:
                 continue
             stack, log = networks(
@@ -129,7 +128,7 @@ def reproduce(
                     continue
                 found = _measured(stack.member(i), setting, seed)
                 settled = log.settled_at[i]
-                found.numbers["settled at step"] = math.nan if settled is None else float(settled)
+                found.numbers[SETTLED] = math.nan if settled is None else float(settled)
                 _keep_arrays(folder, setting, seed, found)
                 # in place of those of a network that was trained for less
                 rows = [r for r in rows if r.network != setting.network(seed)]
@@ -138,6 +137,21 @@ def reproduce(
     except KeyboardInterrupt:
         return Reproduction(rows, folder, list(settings), True)
     return Reproduction(rows, folder, list(settings), False)
+
+
+def _is_there(rows: Sequence[Row], setting: Setting, seed: int) -> bool:
+    """Whether a network is trained to the end and has every measure.
+
+    Rows of an older version lack one; a network that may be trained further now, or could not be
+    measured, is tried again.
+    """
+    own = {r.measure: r for r in rows if r.network == setting.network(seed)}
+    if LATEST not in own:
+        return False
+    steps, settled = own[LATEST].steps, own.get(SETTLED)
+    return steps >= setting.steps or (
+        steps >= setting.least_steps and settled is not None and math.isfinite(settled.value)
+    )
 
 
 def _measured(network: RNNClassifier, setting: Setting, seed: int) -> Measured:

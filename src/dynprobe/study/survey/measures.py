@@ -17,7 +17,7 @@ from dynprobe.geometry.moments import Moments
 from dynprobe.geometry.simplex import readout_geometry
 from dynprobe.recording import Recording
 from dynprobe.recurrences.state_matrix import STATE
-from dynprobe.study.reproduce.pushes import mean_pushes
+from dynprobe.study.reproduce.pushes import mean_steps
 from dynprobe.study.survey.horizon import horizon
 from dynprobe.study.survey.memory_readout import alignment, linear_share, memory_readout
 from dynprobe.study.survey.readers import Read, reader
@@ -100,7 +100,7 @@ def stream_measures(watched: Watched, dims: int, seed: int) -> Iterator[Number]:
         if d <= 8:
             yield STREAM, f"accuracy on {d} components", score
     _, components = Moments.of(stream.states[stream.mask].double()).principal_components()
-    pushes = mean_pushes(stream, components[:dims])
+    pushes = mean_steps(stream, components[:dims])
     neutral = watched.given.task.vocabulary[watched.given.probe_words[0]]
     size = pushes.inside.norm(dim=1)
     still = torch.tensor([word == neutral for word in pushes.words])

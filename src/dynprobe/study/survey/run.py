@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from dynprobe.errors import DataError
+from dynprobe.study.folder import make_folder
 from dynprobe.study.stage import Stage, quiet, told
 from dynprobe.study.survey.baseline import BASELINE, baseline
 from dynprobe.study.survey.measures import Number, brief_measures, full_measures
@@ -74,10 +75,10 @@ def survey(
     Raises
     ------
     DataError
-        If the folder holds rows of networks with another number of steps, or a text data set is
-        not in its folder.
+        If the folder is a file or holds rows of networks with another number of steps, or a text
+        data set is not in its folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     run = _Run(settings, folder, read_rows(folder / ROWS), device, progress)
     _check_budget(run.rows, settings, folder)
     left_out = [t.label for t in settings.topics if t.text and data is None]
