@@ -322,6 +322,15 @@ def test_a_network_that_had_not_settled_goes_on_where_more_steps_are_allowed(tmp
     assert all(math.isnan(r.value) for r in first.rows if r.measure == "settled at step")
     again = reproduce([replace(short, steps=80)], tmp_path)
     assert {r.steps for r in again.rows} == {80}
+    # of one that goes on the whole stack goes on, and is measured
+    settled = [
+        replace(r, value=80.0) if (r.seed, r.measure) == (0, "settled at step") else r
+        for r in again.rows
+    ]
+    write_rows(tmp_path / ROWS, settled)
+    longest = reproduce([replace(short, steps=100)], tmp_path)
+    assert {(r.seed, r.steps) for r in longest.rows} == {(0, 100), (1, 100)}
+    assert len(longest.rows) == len(again.rows)
 
 
 def test_a_network_that_failed_counts_as_missed(tmp_path):
@@ -351,6 +360,7 @@ def test_of_near_points_the_first_stays_and_those_that_are_dropped_drop_others()
     points = torch.tensor([[0.0], [0.4], [0.8], [3.0], [0.0], [3.4], [3.6]])
     assert thinned(points, 0.5).flatten().tolist() == [0.0, 3.0]
     assert thinned(points, 0.39).flatten().tolist() == pytest.approx([0.0, 0.4, 0.8, 3.0, 3.4])
+    assert thinned(points[:0], 0.5).shape == (0, 1)
     many = torch.randn(1203, 2, generator=torch.Generator().manual_seed(0)).double()
     near = (many[:, None] - many).norm(dim=2) <= 0.1
     kept = [i for i in range(len(many)) if not near[i, :i].any()]

@@ -122,9 +122,11 @@ def reproduce(
             )
             if log.interrupted:
                 raise KeyboardInterrupt
+            trained = {r.network: r.steps for r in rows}
             for i, seed in enumerate(setting.seeds):
                 progress(f"measuring {setting.key}", i, len(setting.seeds))
-                if seed not in missing:
+                # where one goes on, so do the others of its stack
+                if seed not in missing and trained[setting.network(seed)] == log.steps:
                     continue
                 found = _measured(stack.member(i), setting, seed)
                 settled = log.settled_at[i]

@@ -55,8 +55,7 @@ class Setting:
     settling : Settling
         Where training ends before.
     full : bool
-        Whether fixed points, modes and deflections are measured too; they take longer than the
-        rest.
+        Whether fixed points and modes are measured too; they take longer than the rest.
     """
 
     kind: str

@@ -27,8 +27,9 @@ def thinned(points: Tensor, apart: float) -> Tensor:
     Tensor
         (kept, features), in the order of `points`.
     """
-    kept = [
-        ~(torch.cdist(block, points[: start + len(block)]) <= apart).tril(start - 1).any(1)
-        for start, block in zip(range(0, len(points), _ROWS), points.split(_ROWS), strict=True)
-    ]
-    return points[torch.cat(kept)]
+    kept = torch.ones(len(points), dtype=torch.bool)
+    for start in range(0, len(points), _ROWS):
+        block = points[start : start + _ROWS]
+        near = torch.cdist(block, points[: start + len(block)]) <= apart
+        kept[start : start + len(block)] = ~near.tril(start - 1).any(1)
+    return points[kept]
