@@ -83,7 +83,9 @@ def test_orbits_of_one_number_are_drawn_against_their_successors() -> None:
 
 def test_an_attraction_test_shows_the_control_beside_the_push() -> None:
     figure = dynprobe.draw(pushed())
+    figure.canvas.draw()
     said = texts(figure)
+    assert "mathdefault" not in said  # a formula of matplotlib's, unread
     assert "Pushed off the manifold: returns" in said
     assert "Pushed along it (control): stays" in said
     assert "share of the push" in said

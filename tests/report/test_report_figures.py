@@ -22,7 +22,14 @@ from dynprobe import Report
 from dynprobe.dynamics.certificate import Status
 from dynprobe.report.figures import FIGURES, pictures, save_pngs
 from dynprobe.report.figures.labels import Label, place_labels
-from dynprobe.report.figures.style import class_colours, new_figure, shown, to_bytes
+from dynprobe.report.figures.style import (
+    class_colours,
+    log_axis,
+    new_figure,
+    shown,
+    style,
+    to_bytes,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n"
 OF_STATES = {"states", "spectrum", "scales"}
@@ -50,6 +57,7 @@ def test_every_figure_is_drawn_and_captioned(three: Report, name: str) -> None:
     figure = drawn(three, name)
     assert FIGURES[name].title in texts(figure)
     assert to_bytes(figure, "png", dpi=50).startswith(PNG)
+    assert "mathdefault" not in texts(figure)  # a formula of matplotlib's, unread
     assert FIGURES[name].caption(three, "rnn").endswith(".")
 
 
@@ -304,6 +312,28 @@ def test_importing_reports_does_not_import_matplotlib() -> None:
     code = "import sys, dynprobe.report; print('matplotlib' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ((1e-9, 10.0), ["10⁻⁹", "10⁻⁵", "0.1"]),
+        ((1e-5, 2.0), ["10⁻⁵", "10⁻⁴", "0.001", "0.1"]),
+        ((2.0, 60.0), ["2", "10", "40"]),
+        ((3e5, 9e5), ["4·10⁵"]),
+    ],
+)
+def test_logarithmic_ticks_are_numbers(limits: tuple[float, float], said: list[str]) -> None:
+    with style():
+        figure = new_figure()
+        axes = figure.add_subplot()
+        axes.set_yscale("log")
+        axes.set_ylim(*limits)
+        log_axis(axes.yaxis)
+        figure.canvas.draw()
+    found = {t.get_text() for t in figure.findobj(Text)}
+    assert set(said) <= found
+    assert not any("$" in text for text in found)
 
 
 def test_class_colours_differ() -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from matplotlib.text import Text
 from torch import nn
 
 import dynprobe
@@ -155,6 +156,10 @@ def test_the_page_and_every_figure(found):
     assert {"triangle", "ratio", "components", "angles", "speed", "cuts", "times"} <= names
     assert {"ordered3", "square"} <= names
     assert {"ordered5", "ordered5_gru", "cube"}.isdisjoint(names)  # not trained
+    for picture in drawn:
+        picture.figure.canvas.draw()
+        said = [t.get_text() for t in picture.figure.findobj(Text)]
+        assert not [t for t in said if "mathdefault" in t], picture.name  # an unread formula
     page = render_reproduction(found, quick=True)
     assert page.count("<figure>") == len(drawn)
     assert "Quick run" in page

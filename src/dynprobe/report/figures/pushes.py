@@ -15,6 +15,7 @@ from dynprobe.report.figures.style import (
     ALERT,
     MUTED,
     legend_below,
+    log_axis,
     new_figure,
     style,
 )
@@ -41,6 +42,7 @@ def draw(result: Attraction) -> Figure:
             ax.set_xlabel("steps after the push")
             handles = _parts(ax, response, both=result.along is not None)
         axes[0].set_yscale("log")
+        log_axis(axes[0].yaxis)
         axes[0].set_ylabel("distance from the run without it,\nas a share of the push")
         low = axes[0].get_ylim()[0]
         high = max(float(_drawn(r.percentiles(r.total)).max()) for r, _ in panels)

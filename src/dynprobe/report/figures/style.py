@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 if TYPE_CHECKING:
     from dynprobe.report.report import Report
@@ -88,6 +91,31 @@ def new_figure() -> Figure:
     figure = Figure(figsize=SIZE, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def log_axis(axis: Axis) -> None:
+    """Write the ticks of an axis with a logarithmic scale as numbers.
+
+    matplotlib writes them as formulas, which stay unread here: names could hold dollar signs.
+    """
+    axis.set_major_formatter(_Numbers())
+    axis.set_minor_formatter(_Numbers())
+
+
+class _Numbers(LogFormatter):
+    """Labels the ticks that matplotlib would label: 0.02, 500, 3·10⁻⁷."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return _number(x) if super().__call__(x, pos) else ""
+
+
+def _number(x: float) -> str:
+    power = math.floor(math.log10(x) + 1e-9)
+    if -4 < power < 5:
+        return f"{x:,.4g}"
+    mantissa = f"{x / 10.0**power:.3g}"
+    digits = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return ("" if mantissa == "1" else f"{mantissa}·") + f"10{digits}"
 
 
 def ticks_above(ax: Axes, at: Sequence[float], labels: Sequence[str], title: str) -> None:

@@ -18,6 +18,8 @@ from dynprobe.report.figures.style import (
     INK,
     MUTED,
     class_colours,
+    legend_below,
+    log_axis,
     new_figure,
     style,
 )
@@ -131,10 +133,12 @@ def _time_constants(found: Reproduction) -> Figure | None:
         return None
     figure = new_figure()
     axes = figure.add_subplot()
+    lines: list[Any] = []
     n_values = list(taus[0])
     for n, colour in zip(n_values, class_colours(len(n_values)), strict=True):
         medians = [fmean(by_n[n]) for by_n in taus if n in by_n]
-        axes.plot(range(1, len(medians) + 1), medians, "o-", ms=3.5, lw=1, color=colour, label=n)
+        look: dict[str, Any] = {"ms": 3.5, "lw": 1, "color": colour, "label": f"N = {n}"}
+        lines += axes.plot(range(1, len(medians) + 1), medians, "o-", **look)
     length = next(s.length for s in found.settings)
     axes.axhline(length, color=MUTED, lw=1, ls="--")
     axes.annotate(
@@ -142,9 +146,10 @@ def _time_constants(found: Reproduction) -> Figure | None:
         ha="right", color=MUTED, fontsize=8,
     )  # fmt: skip
     axes.set_yscale("log")
+    log_axis(axes.yaxis)
     axes.set_xlabel("mode, slowest first")
     axes.set_ylabel("time constant, words (median over points)")
-    axes.legend(title="classes N", ncols=3)
+    legend_below(figure, lines, columns=5)
     return figure
 
 
@@ -237,28 +242,28 @@ def _speed(found: Reproduction) -> Figure | None:
 def _cuts(found: Reproduction) -> Figure | None:
     figure = new_figure()
     axes = figure.add_subplot()
-    drawn = False
+    lines: list[Any] = []
     settings = [s for s in found.settings if s.kind == "categorical" and s.l2 == L2]
     settings = sorted((s for s in settings if s.cell == "gru"), key=lambda s: s.n)
     for s, colour in zip(settings, class_colours(len(settings)), strict=True):
         arrays = _network(found, s.kind, s.n, s.l2)
         if arrays is None or "zero: cuts" not in arrays:
             continue
-        drawn = True
-        axes.plot(
+        lines += axes.plot(
             arrays["zero: cuts"].numpy(),
             arrays["zero: dimension by cut"].numpy(),
             "o-",
             ms=4,
             color=colour,
-            label=s.n,
+            label=f"N = {s.n}",
         )
-    if not drawn:
+    if not lines:
         return None
     axes.set_xscale("log")
+    log_axis(axes.xaxis)
     axes.set_xlabel("largest speed q, over the squared size of a state")
     axes.set_ylabel("participation ratio of fixed and slow points")
-    axes.legend(title="classes N", ncols=3)
+    legend_below(figure, lines, columns=5)
     return figure
 
 
@@ -336,7 +341,8 @@ _FIGURES: tuple[tuple[str, str, str, Callable[[Reproduction], Figure | None]], .
               ("components for N/(N+1)", "N/(N+1)")), "components", guide=lambda n: n - 1)),
     ("neighbours", "Estimators from neighbours",
      f"They do not give N - 1. {_N}",
-     _over_n((("maximum likelihood, k = 10", "maximum likelihood, k = 10"),
+     _over_n((("maximum likelihood, k = 10, arithmetic mean", "maximum likelihood, arithmetic"),
+              ("maximum likelihood, k = 10", "maximum likelihood, harmonic"),
               ("correlation dimension, nearest", "correlation dimension, nearest"),
               ("correlation dimension, all distances", "correlation dimension, all distances"),
               ("participation ratio", "participation ratio")), "dimension",
