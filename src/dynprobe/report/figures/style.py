@@ -106,7 +106,7 @@ class _Numbers(LogFormatter):
     """Labels the ticks that matplotlib would label: 0.02, 500, 3·10⁻⁷."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
-        return _number(x) if super().__call__(x, pos) else ""
+        return _number(x) if x > 0 and super().__call__(x, pos) else ""
 
 
 def _number(x: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -139,17 +140,17 @@ def _nonlinear(watched: Watched, seed: int) -> dict[str, float]:
     """Estimators that look at neighbours; they do not give N - 1."""
     generator = torch.Generator().manual_seed(seed)
     some = torch.randperm(len(watched.visited), generator=generator)[:NEIGHBOURS]
-    points = watched.visited[some]
+    points, unique = watched.visited[some], thinned(watched.visited, UNIQUE)
+    # as the reference takes it; the harmonic mean is less biased (see `MLE`)
+    arithmetic = MLE(n_neighbors=10, average="arithmetic")
     return {
         "maximum likelihood, k = 10": float(MLE(n_neighbors=10).fit(points).dimension_),
         "correlation dimension, nearest": float(CorrelationDimension().fit(points).dimension_),
         "correlation dimension, all distances": correlation_slope(points),
-        # as the reference takes it; the harmonic mean is less biased (see `MLE`)
-        "maximum likelihood, k = 10, arithmetic mean": float(
-            MLE(n_neighbors=10, average="arithmetic")
-            .fit(thinned(watched.visited, UNIQUE))
-            .dimension_
-        ),
+        # a network whose states hardly move leaves too few
+        "maximum likelihood, k = 10, arithmetic mean": float(arithmetic.fit(unique).dimension_)
+        if len(unique) > 10
+        else math.nan,
     }
 
 
