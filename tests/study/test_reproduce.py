@@ -376,28 +376,20 @@ def test_a_deflection_is_of_the_same_states_for_every_word():
     """A state that stops at +-2: a word that comes where it pushes no more pushes less."""
     task = categorical(2, length=12)
 
-    class Clipped(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.worth = nn.Parameter(torch.tensor([1.0, -1.0, 0.0]))
-
-        def forward(self, tokens, lengths):
-            h, states = torch.zeros(len(tokens), 1), []
-            for t in range(tokens.shape[1]):
-                h = (h + self.worth[tokens[:, t], None]).clamp(-2, 2)
-                states.append(h)
-            return torch.stack(states, 1)
-
     def step(h, x):
         return (h + x @ torch.tensor([[1.0], [-1.0], [0.0]], dtype=x.dtype)).clamp(-2, 2)
 
     batch = task.sample(600, seed=0)
-    states = Clipped()(batch.tokens, batch.lengths).detach()
+    inputs = nn.functional.one_hot(batch.tokens, 3).float()
+    run = [torch.zeros(600, 1)]
+    for x in inputs.unbind(1):
+        run.append(step(run[-1], x))
+    states = torch.stack(run[1:], 1)
     rec = dynprobe.Recording.from_arrays(
         states,
         tokens=batch.tokens,
-        inputs=nn.functional.one_hot(batch.tokens, 3).float(),
-        initial=torch.zeros(600, 1),
+        inputs=inputs,
+        initial=run[0],
         vocabulary=task.vocabulary,
     )
     visited = states.reshape(-1, 1).double()

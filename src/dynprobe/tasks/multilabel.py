@@ -128,7 +128,7 @@ def _share_without_zeros(length: int, n_labels: int, neutral: bool) -> float:
             np.convolve(a, b)[: length + 1] for a, b in ((counts, each), (kept, unequal))
         )
         counts, kept = counts / counts[-1], kept / counts[-1]
-    return float(kept[-1] / counts[-1])
+    return float(kept[-1])
 
 
 def multilabel(

@@ -16,6 +16,7 @@ from dynprobe.report.figures.style import (
     MUTED,
     legend_below,
     new_figure,
+    power_of_ten,
     styled,
     ticks_above,
 )
@@ -61,7 +62,7 @@ def draw(report: Report, layer: str) -> Figure | None:
         ax.text(0.5, 0.5, "too few points at rest, or all at one place", **where)
     ax.set_xlim(cuts[0] / 3, cuts[-1] * 3)
     ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
-    ax.set_xticks(cuts, [_power(cut) for cut in cuts])
+    ax.set_xticks(cuts, [power_of_ten(math.log10(cut)) for cut in cuts])
     ax.minorticks_off()
     counts = [str(n) for n in slow.counts.tolist()]
     ticks_above(ax, cuts.tolist(), counts, "points at most this fast")
@@ -85,8 +86,3 @@ def caption(report: Report, layer: str) -> str:
 def _found(report: Report, layer: str) -> FixedPointsResult | None:
     found = report.get("fixed_points", layer)
     return found if isinstance(found, FixedPointsResult) else None
-
-
-def _power(cut: float) -> str:
-    """A power of ten in plain text: names in figures are not parsed as formulas."""
-    return "10" + f"{math.log10(cut):.3g}".translate(str.maketrans("-.0123456789", "⁻·⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -114,8 +114,12 @@ def _number(x: float) -> str:
     if -4 < power < 5:
         return f"{x:,.4g}"
     mantissa = f"{x / 10.0**power:.3g}"
-    digits = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return ("" if mantissa == "1" else f"{mantissa}·") + f"10{digits}"
+    return ("" if mantissa == "1" else f"{mantissa}·") + power_of_ten(power)
+
+
+def power_of_ten(exponent: float) -> str:
+    """A power of ten in plain text: 10⁻³, 10¹·⁵."""
+    return "10" + f"{exponent:.3g}".translate(str.maketrans("-.0123456789", "⁻·⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def ticks_above(ax: Axes, at: Sequence[float], labels: Sequence[str], title: str) -> None:

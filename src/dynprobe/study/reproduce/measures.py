@@ -207,7 +207,7 @@ def _pushes(watched: Watched, dims: int) -> Found:
     numbers = _of_words(steps, dims, "push", "pushes") | _of_words(
         exact, dims, "deflection", "deflections"
     )
-    return numbers, {"pushes": steps.inside[:, :3], "deflections": exact.inside[:, :3]}
+    return numbers, {"deflections": exact.inside[:, :3]}
 
 
 def _of_words(found: Pushes, dims: int, one: str, several: str) -> dict[str, float]:
